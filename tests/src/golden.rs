@@ -27,11 +27,14 @@ struct Archive {
 static STREAMS: Archive = Archive::new("streams");
 static IMAGES: Archive = Archive::new("images");
 static SHAPES: Archive = Archive::new("shapes");
+static DECLUSTERED: Archive = Archive::new("declustered");
 static PACKAGES: Archive = Archive::new("packages");
 static FAULTS: Archive = Archive::new("faults");
 static KEPT: Archive = Archive::new("kept");
 static GANGS: Archive = Archive::new("gangs");
+static GANGS_2_4: Archive = Archive::new("gangs-2.4");
 static REWRITTEN: Archive = Archive::new("rewritten");
+static CLONED: Archive = Archive::new("cloned");
 static OLD: Archive = Archive::new("old");
 static LOOKED: Archive = Archive::new("looked");
 static ACCOUNTS: Archive = Archive::new("accounts");
@@ -131,6 +134,23 @@ pub fn shape(pool: &str) -> Vec<PathBuf> {
     paths
 }
 
+/// The names of the dRAID pools of `make-declustered.sh`.
+pub const DRAID_POOLS: [&str; 4] = ["drone", "drtwo", "drthree", "drpart"];
+
+/// The vdev files of one of [`DRAID_POOLS`], in the order of their letters. Shared, as [`image`].
+pub fn draid(pool: &str) -> Vec<PathBuf> {
+    let prefix = format!("{pool}-");
+    let names = DECLUSTERED.names(".img").into_iter().filter(|name| name.starts_with(&prefix));
+    let paths: Vec<PathBuf> = names.map(|name| DECLUSTERED.path(&format!("{name}.img"))).collect();
+    assert!(!paths.is_empty(), "no golden pool {pool}");
+    paths
+}
+
+/// Another file of `make-declustered.sh`: `drone.sums`, `drone-full.zfs`, ...
+pub fn draid_file(name: &str) -> PathBuf {
+    DECLUSTERED.path(name)
+}
+
 /// A file of `make-packages.sh`: `pack.img`, `COMMANDS`, `sends/1.zfs`, ...; none where it made none.
 pub fn package_file(name: &str) -> Option<PathBuf> {
     let path = PACKAGES.dir().join(name);
@@ -150,6 +170,16 @@ pub fn kept_file(name: &str) -> PathBuf {
 /// A file of `make-gangs.sh`: `gangcrypt.img`, `gangcrypt.sums`, ...
 pub fn gangs_file(name: &str) -> PathBuf {
     GANGS.path(name)
+}
+
+/// A file of `make-gangs-2.4.sh`: `gangdyn.img`, `gangdyn.sums`, ...
+pub fn gangs_2_4_file(name: &str) -> PathBuf {
+    GANGS_2_4.path(name)
+}
+
+/// A file of `make-cloned.sh`: `cloned24-1.img`, `cloned24.sums`, ...
+pub fn cloned_file(name: &str) -> PathBuf {
+    CLONED.path(name)
 }
 
 /// A file of `make-rewritten.sh`: `rewritten.img`, `rewritten.sums`, ...
@@ -406,7 +436,8 @@ fn unpack(packed: &[u8], dir: &Path) -> io::Result<()> {
     let mut archive = tar::Archive::new(plain);
     for entry in archive.entries()? {
         let mut entry = entry?;
-        if !entry.header().entry_type().is_file() {
+        let kind = entry.header().entry_type();
+        if !kind.is_file() && kind != tar::EntryType::GNUSparse {
             continue;
         }
         let path = entry.path()?.into_owned();

@@ -37,7 +37,7 @@ use crate::state;
 /// Where OpenZFS looks at what is left, the pool `b`.
 pub const RECEIVER: &str = "b";
 /// So many datasets a small pool has at most.
-const HEADS_MAX: usize = 9;
+const HEADS_MAX: usize = 12;
 
 /// A pool in memory.
 struct Side {
@@ -136,6 +136,8 @@ pub struct History {
     /// What users know.
     keys: Vec<Vec<u8>>,
     steps: usize,
+    /// How many snapshots were taken to be sent.
+    taken: usize,
     /// What each snapshot holds.
     contents: BTreeMap<Guid, String>,
     /// The snapshot of all of the sender that was sent as a package last.
@@ -177,6 +179,7 @@ impl History {
             rng: Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
             keys,
             steps: 0,
+            taken: 0,
             contents: BTreeMap::new(),
             mirrored: None,
             log: Vec::new(),
@@ -201,10 +204,12 @@ impl History {
         for _ in 0..steps {
             self.steps += 1;
             match self.rng.below(10) {
-                0..=4 => self.change(),
-                5..=7 => self.send_one(),
-                8 => self.send_package(),
-                _ => self.mirror(),
+                0..=3 => self.change(),
+                4..=5 => self.send_one(),
+                6 => self.send_package(),
+                7 => self.mirror(),
+                8 => self.send_after_inherit(),
+                _ => self.mirror_around_another_key(),
             }
             self.judge(false);
         }
@@ -346,12 +351,7 @@ impl History {
             (13, _) => (
                 "change-key -i",
                 format!("change-key -i {secret}"),
-                side.change(|pool| {
-                    let above = pool.dsl().inheritable_key(&secret)?.object();
-                    let own = pool.dsl().dir(&secret)?.object();
-                    let (own, above) = (key_of(pool, own, &known)?, key_of(pool, above, &known)?);
-                    Ok(pool.inherit_key(&secret, &own, &above)?)
-                }),
+                side.change(|pool| inherit_key(pool, &secret, &known)),
             ),
             _ => (
                 "write",
@@ -367,23 +367,26 @@ impl History {
         self.note(word, format!("{side}: {line}"), result);
     }
 
-    /// One snapshot, as a whole or as an increment.
-    fn send_one(&mut self) {
+    /// A snapshot of the sender that the receiver has, and the dataset that has it there.
+    fn common(&mut self) -> Option<(String, String)> {
         let (sent, there) = (self.sides[0].names().1, self.sides[1].names().1);
-        let of = |name: &str| name.split('@').next().unwrap_or_default().to_owned();
         let mut sources: Vec<(String, String)> = Vec::new();
         for (from, guid) in &sent {
-            let targets = there.iter().filter(|(_, found)| found == guid).map(|(name, _)| of(name));
+            let targets = there.iter().filter(|(_, found)| found == guid).map(|(name, _)| head_of(name));
             sources.extend(targets.map(|target| (from.clone(), target)));
         }
         // The last that both have is more often what an increment fits onto.
-        let source = self.rng.pick(&sources).map(|(from, target)| {
-            let head = of(&from);
-            let last = sources.iter().rfind(|(name, other)| *other == target && of(name) == head);
+        self.rng.pick(&sources).map(|(from, target)| {
+            let head = head_of(&from);
+            let last = sources.iter().rfind(|(name, other)| *other == target && head_of(name) == head);
             (last.map_or(from, |(name, _)| name.clone()), target)
-        });
-        let (top, from, target) = match source {
-            Some((from, target)) if self.rng.below(4) > 0 => (of(&from), Some(from), target),
+        })
+    }
+
+    /// One snapshot, as a whole or as an increment.
+    fn send_one(&mut self) {
+        let (top, from, target) = match self.common() {
+            Some((from, target)) if self.rng.below(4) > 0 => (head_of(&from), Some(from), target),
             _ if self.sides[1].names().0.len() > HEADS_MAX => return,
             _ => {
                 let top = self.pick_secret(0);
@@ -394,6 +397,38 @@ impl History {
         let properties = self.rng.below(3) == 0;
         let request = SendRequest { from, properties, ..raw(&format!("{top}@{name}")) };
         self.transfer("recv", &request, &target, Naming::Below);
+    }
+
+    /// An increment onto what has a key that is not the sender's: it inherits that of the dataset above it.
+    fn send_after_inherit(&mut self) {
+        let Some((from, target)) = self.common() else { return };
+        let known = self.keys.clone();
+        let result = self.sides[1].change(|pool| inherit_key(pool, &target, &known));
+        let result = result.map_err(|error| format!("{error} [{}]", errno(&error)));
+        self.note("change-key -i", format!("b: change-key -i {target}"), result);
+        let top = head_of(&from);
+        let Some(name) = self.snapshot_of(&top, false) else { return };
+        let request = SendRequest { from: Some(from), ..raw(&format!("{top}@{name}")) };
+        self.transfer("recv after change-key -i", &request, &target, Naming::Below);
+    }
+
+    /// A package that goes where a part of it is already, below an encryption root that the sender does not know.
+    fn mirror_around_another_key(&mut self) {
+        let (heads, _) = self.sides[1].names();
+        let places: Vec<String> = heads.into_iter().filter(|name| name.starts_with("b/mirror")).collect();
+        let Some(place) = self.rng.pick(&places) else { return self.mirror() };
+        let ((key, format), known) = (self.fresh_key(), self.keys.clone());
+        let new = format!("{place}/k{}", self.steps);
+        let made = self.sides[1].change(|pool| {
+            unlock(pool, &known)?;
+            create(pool, &new, Some((format, WrappingKey::new(format, &key).expect("a key"))))
+        });
+        let made = made.map_err(|error| format!("{error} [{}]", errno(&error)));
+        self.note("create", format!("b: create {new} with a key of its own"), made);
+        let top = self.pick_secret(0);
+        let Some(name) = self.snapshot_of(&top, false) else { return };
+        self.transfer("recv", &raw(&format!("{top}@{name}")), &format!("{new}/w"), Naming::Below);
+        self.mirror();
     }
 
     /// A dataset of a side, more often one that is encrypted.
@@ -439,7 +474,8 @@ impl History {
 
     /// Takes a snapshot of a dataset of the sender, or also of all below; gives its short name.
     fn snapshot_of(&mut self, top: &str, recursive: bool) -> Option<String> {
-        let short = format!("all{}", self.steps);
+        self.taken += 1;
+        let short = format!("all{}", self.taken);
         let (heads, _) = self.sides[0].names();
         let below = |name: &&String| {
             name.strip_prefix(top).is_some_and(|rest| rest.is_empty() || (recursive && rest.starts_with('/')))
@@ -514,6 +550,18 @@ impl Host for Silent {
     fn note(&mut self, _: Note) {}
 
     fn progress(&mut self, _: u64) {}
+}
+
+fn head_of(name: &str) -> String {
+    name.split('@').next().unwrap_or_default().to_owned()
+}
+
+/// Lets a dataset inherit the key of the dataset above it.
+fn inherit_key(pool: &mut WritablePool, name: &str, known: &[Vec<u8>]) -> Result<()> {
+    let above = pool.dsl().inheritable_key(name)?.object();
+    let own = pool.dsl().dir(name)?.object();
+    let (own, above) = (key_of(pool, own, known)?, key_of(pool, above, known)?);
+    Ok(pool.inherit_key(name, &own, &above)?)
 }
 
 /// The key of an encryption root, of those that are known.

@@ -75,12 +75,15 @@ pub(crate) fn all() -> Result<Option<PathBuf>, String> {
 
 /// Pools that zstream makes and writes, in the hands of the kernel module and back: scripts, and their parts, each in a run of
 /// its own.
-const ROUND_TRIPS: [(&str, &[&str]); 5] = [
+const ROUND_TRIPS: &[(&str, &[&str])] = &[
     ("create.sh", &["all"]),
+    ("draid.sh", &["one", "two", "three"]),
     ("put.sh", &["1", "2", "3"]),
     ("names.sh", &["sensitive", "insensitive", "mixed"]),
     ("rounds.sh", &["plain", "secret"]),
+    ("cloned.sh", &["plain", "mirror", "secret"]),
     ("change-key.sh", &["all"]),
+    ("degraded.sh", &["mirror", "raidz2", "offline", "spare", "replaced", "scrub"]),
 ];
 
 /// Pools that zstream makes and fills, imported, changed and exported by the kernel module, and changed here again.
@@ -97,7 +100,7 @@ pub(crate) fn round_trips() -> Outcome {
         fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     }
     let chosen = input.join("parts");
-    for (script, parts) in ROUND_TRIPS {
+    for &(script, parts) in ROUND_TRIPS {
         for part in parts {
             fs::write(&chosen, part).map_err(|error| format!("{}: {error}", chosen.display()))?;
             guest(&vm, script, &input, &output)?;

@@ -15,9 +15,9 @@ use std::path::Path;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    bookmark, byteswap, cat, change_key, clone, completions, create, decompress, destroy, dump, extract, get,
-    hold, info, join, list, ls, man, pool, put, recompress, recv, redup, rename, resume_token, select, send,
-    set, snapshot, token, verify,
+    bookmark, byteswap, cat, change_key, clone, completions, cp, create, decompress, destroy, dump, extract,
+    get, hold, info, join, list, ls, man, pool, put, recompress, recv, redup, rename, resume_token, select,
+    send, set, snapshot, token, verify,
 };
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
@@ -170,7 +170,7 @@ Examples:
     /// Lists the datasets of a pool
     ///
     /// The output has the format of `zfs list`; times are in UTC. `available` is shown as `-` if the pool has special
-    /// or dedup vdevs, deduplicated or cloned blocks, or an expanded raidz.
+    /// or dedup vdevs, deduplicated blocks or an expanded raidz.
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img list -t all
@@ -312,10 +312,14 @@ Examples:
   zstream -d disk.img --key-file key load-key -n tank/home
   zstream -d disk.img load-key -n -a")]
     LoadKey(change_key::Load),
-    /// Sets properties of datasets
+    /// Sets properties of datasets, and quotas of users, groups and projects
+    ///
+    /// Quotas are properties like userquota@1000, groupobjquota@50 or defaultprojectquota of a filesystem, whose key is
+    /// required if it is encrypted. Users and groups are named by their numbers.
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img set compression=zstd-9 atime=off tank/home
+  zstream -d disk.img set userquota@1000=10G defaultuserquota=1G tank/home
   zstream -d disk.img set org.example:owner=ann tank/home@monday")]
     Set(set::Args),
     /// Clears a property so that it is inherited
@@ -371,6 +375,17 @@ Examples:
   zstream -d disk.img put --tar layer.tar tank/root:/
   zstream -d disk.img put disk.raw tank/vm           an image into a volume")]
     Put(put::Args),
+    /// Copies a file within a pool, by cloning its blocks
+    ///
+    /// The copy shares the blocks of the file, which are counted in block reference tables, like `cp --reflink` on a
+    /// mounted filesystem. That requires the pool's feature block_cloning, and without encryption or with the same key.
+    /// Blocks that cannot be cloned are copied, with a note, unless --reflink=always. Preserves owner, mode, times and
+    /// extended attributes. An existing file is replaced.
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img cp tank/vm:/base.raw tank/vm:/new.raw
+  zstream -d disk.img cp tank/home@monday:/letter.txt tank/home:/")]
+    Cp(cp::Args),
     /// Prints a shell completion script
     #[command(after_long_help = "\
 Example:
@@ -423,6 +438,7 @@ impl Cli {
             Command::Cat(args) => args.run(&self.pool),
             Command::Extract(args) => args.run(&self.pool),
             Command::Put(args) => args.run(&self.pool),
+            Command::Cp(args) => args.run(&self.pool),
             Command::Completions(args) => args.run(Self::command()),
             Command::Man(args) => args.run(Self::command()),
         }

@@ -24,7 +24,7 @@ use zstream_format::checksum::{Checksum, EmbeddedChecksum, checksum};
 use zstream_format::order::ByteOrder;
 use zstream_format::structure;
 
-use crate::blkptr::{BlockKind, BlockPointer};
+use crate::blkptr::{BLOCK_POINTER_BYTES, BlockKind, BlockPointer};
 use crate::block::ReadBlock;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
@@ -41,6 +41,8 @@ const REPLAY_NEEDED: u64 = 1;
 
 /// The type of a write record (`TX_WRITE`). The top bit of the type is a flag.
 const TX_WRITE: u64 = 9;
+/// The type of a record of cloned blocks (`TX_CLONE_RANGE`).
+const TX_CLONE_RANGE: u64 = 24;
 const TYPE_MASK: u64 = !(1 << 63);
 
 structure! {
@@ -90,6 +92,18 @@ structure! {
         /// The byte offset in the block.
         block_offset: u64,
         pointer: BlockPointer,
+    }
+
+    /// The start of a record of cloned blocks (`lr_clone_range_t`). Their pointers follow.
+    LogClone[72] {
+        record: LogRecord,
+        object: ObjectId,
+        /// The byte offset in the object.
+        offset: u64,
+        len: u64,
+        block_bytes: u64,
+        /// The number of pointers.
+        count: u64,
     }
 }
 
@@ -251,6 +265,27 @@ impl Log<'_> {
         Some(found)
     }
 
+    /// Adds the blocks of a record of cloned blocks. A claimed log has a reference to each of them.
+    fn clones(&mut self, record: &[u8], order: ByteOrder) {
+        let Some(clone) = LogClone::read(record, order).filter(|_| self.is_claimed()) else { return };
+        let pointers = record[LogClone::LEN..].chunks_exact(BLOCK_POINTER_BYTES);
+        let count = usize::try_from(clone.count).unwrap_or(usize::MAX);
+        for (n, pointer) in (0..).zip(pointers.take(count)) {
+            let Some(pointer) = BlockPointer::parse_at(pointer, 0, order) else { return };
+            if pointer.kind() != BlockKind::Normal {
+                continue;
+            }
+            let block = (clone.offset / pointer.lsize().max(1)).saturating_add(n);
+            let at = Bookmark {
+                objset: self.objset,
+                object: clone.object,
+                level: Bookmark::LEVEL_ZIL,
+                block: BlockId(block),
+            };
+            self.data.push_back(LogBlock { pointer, at, is_claimed: true });
+        }
+    }
+
     fn records(&mut self, mut records: &[u8], order: ByteOrder) {
         let last = if self.has_end() { self.header.claim_record_seq } else { u64::MAX };
         while let Some(record) = LogRecord::read(records, order) {
@@ -260,6 +295,10 @@ impl Log<'_> {
                 return;
             }
             records = &records[whole.len()..];
+            if record.kind & TYPE_MASK == TX_CLONE_RANGE {
+                self.clones(whole, order);
+                continue;
+            }
             let Some(write) = LogWrite::read(whole, order).filter(|_| record.kind & TYPE_MASK == TX_WRITE)
             else {
                 continue;

@@ -6,11 +6,15 @@
 pub mod blkptr;
 pub mod block;
 pub mod bpobj;
+pub mod brt;
 mod cache;
 mod container;
+pub mod ddt;
 pub mod device;
 pub mod dnode;
 pub mod error;
+#[cfg(feature = "testing")]
+mod failpoint;
 mod gpt;
 mod host;
 pub mod ids;

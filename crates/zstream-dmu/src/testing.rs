@@ -7,6 +7,11 @@ pub use crate::tx::{Commit, commit};
 pub use crate::vdev::sync::Uberblocks;
 pub use crate::zio::write::WriteBlock;
 
+/// Failures of chosen steps of writable object sets.
+pub mod failpoint {
+    pub use crate::failpoint::{fail, stop, taken};
+}
+
 /// Writers of labels and uberblocks.
 pub mod label_write {
     pub use crate::vdev::label_write::{encode, encode_uberblock, list, write_uberblock};

@@ -2,6 +2,7 @@
 
 mod tree;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -117,6 +118,14 @@ impl<M: Mos> Dir<M> {
 
     fn open_child(self: &Arc<Self>, name: &str, object: u64) -> Result<Arc<Self>> {
         let (object, name, parent) = (ObjectId(object), format!("{}/{name}", self.name), Some(self.clone()));
+        let mut above = Some(self);
+        while let Some(dir) = above {
+            if dir.object == object {
+                let detail = format!("{name} is {} again, in which it is", dir.name);
+                return Err(Error::corrupt("DSL directory", detail));
+            }
+            above = dir.parent.as_ref();
+        }
         let phys = self.dsl.read().dir(object)?;
         Ok(Arc::new(Self { dsl: self.dsl.clone(), object, name, phys, parent }))
     }
@@ -126,20 +135,32 @@ impl<M: Mos> Dir<M> {
     /// # Errors
     /// Fails if the tree cannot be read, or if `visit` fails.
     pub fn walk(self: &Arc<Self>, visit: &mut dyn FnMut(&Arc<Self>) -> Result<()>) -> Result<()> {
-        if self.name.len() > 4 * crate::name::NAME_BYTES_MAX {
-            return Err(Error::corrupt(
-                "DSL directory",
-                format!("{} is in a loop of directories", self.name),
-            ));
+        self.walk_new(visit, &mut HashSet::new())
+    }
+
+    /// Visits directories that are not yet in `seen`.
+    fn walk_new(
+        self: &Arc<Self>,
+        visit: &mut dyn FnMut(&Arc<Self>) -> Result<()>,
+        seen: &mut HashSet<ObjectId>,
+    ) -> Result<()> {
+        if !seen.insert(self.object) {
+            return Err(self.is_another());
         }
         visit(self)?;
         for child in self.children()? {
             let last = child.name.rsplit('/').next().unwrap_or_default();
             if child.phys.head.is_some() && !last.contains(['$', '%']) {
-                child.walk(visit)?;
+                child.walk_new(visit, seen)?;
             }
         }
         Ok(())
+    }
+
+    /// Returns the error of a directory that has a second name.
+    #[must_use]
+    pub fn is_another(&self) -> Error {
+        Error::corrupt("DSL directory", format!("{} is also another directory", self.name))
     }
 
     /// Returns the head dataset.

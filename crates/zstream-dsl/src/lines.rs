@@ -48,8 +48,7 @@ impl<M: Mos> Lines<M> {
         let (mut left, mut seen) = (vec![dsl.root()?], HashSet::new());
         while let Some(dir) = left.pop() {
             if !seen.insert(dir.object()) {
-                let detail = format!("{} is also another directory", dir.name());
-                lines.failures.push(Error::corrupt("DSL directory", detail));
+                lines.failures.push(dir.is_another());
                 continue;
             }
             let (mut children, failures) = dir.readable_children();

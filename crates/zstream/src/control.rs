@@ -235,6 +235,14 @@ pub enum Warning {
         /// The dataset.
         dataset: String,
     },
+    /// Blocks of a file cannot be cloned, so they are copied.
+    #[error("{file}: copied instead of cloned: {reason}")]
+    NotCloned {
+        /// The file.
+        file: String,
+        /// The reason.
+        reason: String,
+    },
     /// A stream was cut short.
     #[error("{snapshot}: the stream is cut short; the data after that point is missing")]
     StreamCut {

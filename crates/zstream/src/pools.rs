@@ -1,12 +1,13 @@
 //! Properties and features of pools, as `zpool get`, `zpool set` and `zpool upgrade` have them.
 
+use zstream_dmu::brt::Totals;
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::mos::FEATURES;
 use zstream_dmu::mos::{Feature, Features};
 use zstream_dmu::object_set::ObjectSet as _;
-use zstream_dmu::pool::{PoolChange, STORED, check_can_enable, directory_object, upgrade_features};
-use zstream_dmu::space::{LogSpaceMaps, VdevSpace};
+use zstream_dmu::pool::{PoolChange, STORED, check_can_enable, full_name, upgrade_features};
+use zstream_dmu::space::{LogSpaceMaps, VdevSpace, dedup_totals};
 use zstream_dmu::zap::Zap;
 use zstream_dsl::prop::{Source, Value, nice_number};
 use zstream_dsl::write::WritablePool;
@@ -15,6 +16,9 @@ use zstream_format::object_type::ObjsetType;
 use crate::describe::state_name;
 use crate::error::{Cause, Error, Result};
 use crate::place::OpenPool;
+
+/// The version of pools with features (`SPA_VERSION_FEATURES`).
+const VERSION_FEATURES: u64 = 5000;
 
 /// A property of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,25 +112,31 @@ fn computed(open: &OpenPool, usage: &mut Option<Usage>, name: &str) -> Result<Op
         "readonly" => Value::Text("off".to_owned()),
         "freeing" => used("$FREE")?,
         "leaked" => used("$LEAK")?,
-        "dedupratio" => {
-            let statistics = directory_object(&**pool.mos(), "DDT-statistics")?;
-            let is_empty = match statistics {
-                Some(object) => Zap::open(&**pool.mos(), object)?.entries().next().is_none(),
-                None => true,
+        "dedupratio" => Value::Ratio(dedup_totals(&**pool.mos(), pool.vdevs().tops())?.ratio_percent()),
+        "bcloneused" | "bclonesaved" | "bcloneratio" => {
+            let totals = match is_active("block_cloning") {
+                true => Totals::of(&**pool.mos(), pool.vdevs().tops().len() as u32)?,
+                false => Totals::default(),
             };
-            if !is_empty {
-                return Ok(None);
+            match name {
+                "bcloneused" => Value::Number(totals.used_bytes),
+                "bclonesaved" => Value::Number(totals.saved_bytes),
+                _ => Value::Ratio(totals.ratio_percent()),
             }
-            Value::Ratio(100)
         }
         "checkpoint" => match open.pool.checkpointed()?.bytes() {
             0 => return Ok(None),
             bytes => Value::Number(bytes),
         },
-        "bcloneused" | "bclonesaved" if !is_active("block_cloning") => Value::Number(0),
-        "bcloneratio" if !is_active("block_cloning") => Value::Ratio(100),
         _ => return Ok(None),
     }))
+}
+
+/// The version of a pool that is older than features; none for one with features.
+#[must_use]
+pub fn version_before_features(open: &OpenPool) -> Option<u64> {
+    let version = open.pool.version();
+    (version < VERSION_FEATURES).then_some(version)
 }
 
 /// The space of the top-level vdevs that contain blocks of datasets, in bytes. Every space map is read for it.
@@ -143,7 +153,7 @@ impl Usage {
         let mut usage = Self { size: 0, allocated: 0 };
         for top in &open.pool.config().vdev_tree.children {
             if let Some(space) = VdevSpace::find(mos, top)?.filter(|space| space.belongs_to.is_some()) {
-                usage.size += space.metaslabs() << space.metaslab_shift;
+                usage.size += space.capacity();
                 usage.allocated += space.allocated(mos, &logs)?.bytes();
             }
         }
@@ -154,6 +164,10 @@ impl Usage {
 /// What is set: native properties of the MOS and of the config.
 fn set_here(open: &OpenPool, name: &str) -> Result<Option<Value>> {
     let pool = &open.pool;
+    if name == "version" {
+        // Since there are features, the number has no meaning.
+        return Ok(version_before_features(open).map(Value::Number));
+    }
     if matches!(name, "comment" | "compatibility") {
         return Ok(pool.config_list().get_str(name).map(|text| Value::Text(text.to_owned())));
     }
@@ -235,8 +249,9 @@ pub fn pool_properties(open: &OpenPool) -> Result<Vec<PoolProperty>> {
 /// The property of this name.
 ///
 /// # Errors
-/// There is no such property, or the pool cannot be read.
+/// There is no such property, or the pool cannot be read. The short names of columns of `zpool list` are names, too.
 pub fn pool_property(open: &OpenPool, name: &str) -> Result<PoolProperty> {
+    let name = full_name(name);
     if let Some((name, default)) = NATIVE.iter().find(|(native, _)| *native == name) {
         return native(open, &mut None, name, *default);
     }

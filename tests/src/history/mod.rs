@@ -12,15 +12,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use zstream_dmu::Random;
+use zstream_dmu::brt::Table;
 use zstream_dmu::device::{Device, MemoryDevice};
 use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::ObjectId;
+use zstream_dmu::mos::{Feature, FeatureState, Features};
 use zstream_dmu::pool::scan::{self, Candidate};
 use zstream_dmu::pool::{OpenOptions, Pool, PoolChange, PoolWriter, WriteOptions};
 use zstream_dmu::testing::{Loss, Recorder};
-use zstream_dmu::vdev::Member;
+use zstream_dmu::vdev::{Member, VdevState};
 use zstream_dmu::zap::Value;
 use zstream_dmu::zio::crypt::{KeyFormat, Keyring, WrappingKey};
+use zstream_dsl::scrub::{self, Lines};
 use zstream_dsl::write::{Setting, Wrapping, WritablePool};
 use zstream_dsl::{CryptoKey, Dsl};
 use zstream_format::algorithm::CryptSuite;
@@ -31,6 +34,7 @@ use zstream_zpl::node::Time;
 use zstream_zpl::writer::{Settings, Writer};
 
 use self::tree::{Tree, VOLUME_BLOCK_BYTES};
+use crate::blocks::blocks;
 use crate::created::{MEMBER_BYTES, NOW, host, new_pool};
 use crate::errors::{Error, Result};
 use crate::rng::Rng;
@@ -60,10 +64,16 @@ pub struct History {
     committed: BTreeMap<ObjectId, Tree>,
     steps: usize,
     recorder: Option<Arc<Recorder>>,
+    /// Whether files are cloned.
+    clones: bool,
     /// What is longer becomes a gang block.
     whole_max: Option<u64>,
     /// The files of the checkpoint, if there is one; none in histories without checkpoints.
     checkpoint: Option<Option<BTreeMap<ObjectId, Tree>>>,
+    /// The members that are not there while the pool is open, by their number.
+    absent: Vec<usize>,
+    /// Whether members were ever absent.
+    was_degraded: bool,
     /// What each transaction group left, with the number of events by which it was reported.
     groups: BTreeMap<u64, (usize, BTreeMap<ObjectId, Tree>)>,
     /// How often what was done, or refused with which errno.
@@ -83,12 +93,62 @@ impl History {
     /// It cannot be made.
     #[must_use]
     pub fn new(words: &'static str, ashift: u8, seed: u64) -> Self {
+        Self::with_features(words, ashift, seed, &[])
+    }
+
+    /// The same, with files that are cloned. The entries of the tables are big-endian integers with an even seed.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    #[must_use]
+    pub fn cloning(words: &'static str, ashift: u8, seed: u64) -> Self {
+        let features = ["block_cloning", "block_cloning_endian"];
+        let history = Self::with_features(words, ashift, seed, &features[..2 - (seed % 2) as usize]);
+        Self { clones: true, ..history }
+    }
+
+    /// Records every write from the next transaction group on, so that [`crash`](Self::crash) can be asked.
+    ///
+    /// # Panics
+    /// It cannot be closed and opened.
+    #[must_use]
+    pub fn and_recorded(mut self) -> Self {
+        self.pool.take().expect("an open pool").export().expect("an export");
+        let recorder = Recorder::new();
+        for (_, device) in &mut self.devices {
+            *device = recorder.over(Arc::clone(device));
+        }
+        self.recorder = Some(recorder);
+        self.pool = Some(self.open());
+        self.note_group();
+        self
+    }
+
+    /// Larger blocks become gang blocks from the next transaction group on.
+    ///
+    /// # Panics
+    /// It cannot be closed and opened.
+    #[must_use]
+    pub fn and_ganged(mut self, whole_max: u64) -> Self {
+        self.whole_max = Some(whole_max);
+        self.pool.take().expect("an open pool").export().expect("an export");
+        self.pool = Some(self.open());
+        self
+    }
+
+    /// A new pool with features that new pools do not have by default.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    #[must_use]
+    pub fn with_features(words: &'static str, ashift: u8, seed: u64, features: &[&str]) -> Self {
         let mut devices = Devices::new();
-        let new = new_pool(POOL, words, ashift, &mut |word| {
+        let mut new = new_pool(POOL, words, ashift, &mut |word| {
             let device: Arc<dyn Device> = Arc::new(MemoryDevice::new(MEMBER_BYTES as usize));
             devices.push((word.to_owned(), Arc::clone(&device)));
             (word.to_owned(), device)
         });
+        features.iter().for_each(|feature| new.features.enable(feature).expect("a feature"));
         let (mut pool, first) = WritablePool::create(new, Some(seed)).expect("a pool");
         fill_new(&mut pool, first.root, &Tree::default()).expect("a filesystem");
         let secret = pool.tx().create(SECRET, false).expect("a dataset");
@@ -108,8 +168,11 @@ impl History {
             trees,
             steps: 0,
             recorder: None,
+            clones: false,
             whole_max: None,
             checkpoint: None,
+            absent: Vec::new(),
+            was_degraded: false,
             groups: BTreeMap::new(),
             done: BTreeMap::new(),
         }
@@ -121,11 +184,7 @@ impl History {
     /// It cannot be made.
     #[must_use]
     pub fn ganged(words: &'static str, ashift: u8, seed: u64, whole_max: u64) -> Self {
-        let mut history = Self::new(words, ashift, seed);
-        history.whole_max = Some(whole_max);
-        history.pool.take().expect("an open pool").export().expect("an export");
-        history.pool = Some(history.open());
-        history
+        Self::new(words, ashift, seed).and_ganged(whole_max)
     }
 
     /// The same, with steps that take a checkpoint of the pool, or discard it.
@@ -148,16 +207,24 @@ impl History {
     /// It cannot be made.
     #[must_use]
     pub fn recorded(words: &'static str, ashift: u8, seed: u64) -> Self {
-        let mut history = Self::new(words, ashift, seed);
-        history.pool.take().expect("an open pool").export().expect("an export");
-        let recorder = Recorder::new();
-        for (_, device) in &mut history.devices {
-            *device = recorder.over(Arc::clone(device));
-        }
-        history.recorder = Some(recorder);
-        history.pool = Some(history.open());
-        history.note_group();
-        history
+        Self::new(words, ashift, seed).and_recorded()
+    }
+
+    /// Leaves the pool, and opens it without some members. Others come back, with what they were left with.
+    ///
+    /// # Panics
+    /// It cannot be opened.
+    pub fn without(&mut self, absent: &[usize]) {
+        self.pool.take().expect("an open pool").export().expect("an export");
+        self.absent = absent.to_vec();
+        self.was_degraded |= !absent.is_empty();
+        self.pool = Some(self.open());
+        self.note_group();
+    }
+
+    fn present(&self) -> Devices {
+        let devices = self.devices.iter().enumerate();
+        devices.filter(|(n, _)| !self.absent.contains(n)).map(|(_, device)| device.clone()).collect()
     }
 
     fn pool(&mut self) -> &mut WritablePool {
@@ -176,6 +243,7 @@ impl History {
             }
             let what = self.rng.below(100);
             let outcome = match what {
+                0..=54 if self.clones && what.is_multiple_of(2) => self.clone_file(),
                 0..=54 => self.change_files(),
                 55..=95 => self.change_datasets(),
                 96 | 97 => self.reopen(),
@@ -330,6 +398,49 @@ impl History {
         Ok(())
     }
 
+    /// Clones files of any head or snapshot into a head.
+    fn clone_file(&mut self) -> Result<()> {
+        let (heads, snapshots, _) = self.names();
+        let is_filesystem = |(_, object): &&(String, ObjectId)| self.trees[object].volume_bytes().is_none();
+        let sources: Vec<_> = heads.iter().chain(&snapshots).filter(is_filesystem).cloned().collect();
+        let heads: Vec<_> = heads.iter().filter(is_filesystem).cloned().collect();
+        let (_, head) = self.rng.pick(&heads).expect("the root");
+        let mut tree = self.trees[&head].clone();
+        let settings = Settings {
+            record_bytes: 8192,
+            dn_slots: 1,
+            xattrs_inline: true,
+            now: Time { seconds: NOW as i64, nanoseconds: self.steps as u64 },
+        };
+        let mut set = self.pool().open_head(head)?;
+        set.set_dirty_limit([0, 100_000, usize::MAX][self.rng.below(3)]);
+        let mut writer = Writer::open(&set, settings, Random::from_seed(self.steps as u64))?;
+        for n in 0..1 + self.rng.below(3) {
+            let (_, source) = self.rng.pick(&sources).expect("the root");
+            let of_source = if source == head { &tree } else { &self.trees[&source] };
+            let Some((file, content)) = of_source.pick_file(&mut self.rng) else { continue };
+            let pool = self.pool.as_ref().expect("an open pool");
+            if pool.clone_refusal(source, head)?.is_some() {
+                *self.done.entry("another key").or_default() += 1;
+                continue;
+            }
+            // As of the last sync, so that of a file that was changed since in this set nothing is taken.
+            let objects = pool.dsl().dataset_by_object(source)?.objset()?;
+            let is_there = source != head || tree == self.trees[&head];
+            if !is_there {
+                continue;
+            }
+            let from = (&*objects, file, &content[..]);
+            let step = 10 * self.steps + n;
+            let done = tree.clone_file(&mut self.rng, step, from, &mut set, &mut writer)?;
+            *self.done.entry(done).or_default() += 1;
+        }
+        writer.flush(&mut set)?;
+        self.pool().sync(head, &mut set)?;
+        self.trees.insert(head, tree);
+        Ok(())
+    }
+
     /// Does one thing to datasets, or is refused.
     fn change_datasets(&mut self) -> Result<()> {
         let (heads, snapshots, marks) = self.names();
@@ -427,21 +538,27 @@ impl History {
         let whole_max = self.whole_max;
         let options =
             WriteOptions { host: host(), now: Some(NOW), force: true, whole_max, ..WriteOptions::default() };
-        let pool = PoolWriter::open_candidates(candidates(&self.devices), &options).expect("our own pool");
+        let pool = PoolWriter::open_candidates(candidates(&self.present()), &options).expect("our own pool");
         let mut pool = WritablePool::over(pool, Some(self.steps as u64)).expect("our own pool");
         unlock(&mut pool).expect("our own key");
         pool
     }
 
     /// Leaves the pool, compares all its files with the model, looks for lost places, and opens it again. With a directory,
-    /// copies of the members are left there.
+    /// copies of the members are left there. Returns the features of the pool.
     ///
     /// # Panics
     /// Something is not as it should be.
-    pub fn judge(&mut self, copies: Option<&Path>) {
+    pub fn judge(&mut self, copies: Option<&Path>) -> Features {
         self.pool.take().expect("an open pool").export().expect("an export");
-        let pool = Pool::open_devices(self.devices.clone(), &OpenOptions::default()).expect("our own pool");
         let at = format!("step {} of {}", self.steps, self.words);
+        if !self.absent.is_empty() {
+            let degraded = Pool::open_devices(self.present(), &OpenOptions::default()).expect("our own pool");
+            assert_eq!(degraded.health(), VdevState::Degraded, "{at}");
+            compare(&degraded, &self.trees, &at);
+        }
+        let pool = Pool::open_devices(self.devices.clone(), &OpenOptions::default()).expect("our own pool");
+        assert_eq!(pool.health(), VdevState::Online, "{at}");
         compare(&pool, &self.trees, &at);
         let then = pool.checkpoint().expect("its checkpoint");
         let expected = self.checkpoint.as_ref().and_then(Option::as_ref);
@@ -449,13 +566,56 @@ impl History {
         if let (Some(then), Some(trees)) = (then, expected) {
             compare_content(&then, trees, &format!("{at}, the checkpoint"));
         }
+        let all = if self.was_degraded { blocks(&pool) } else { Vec::new() };
+        for (pointer, place) in all {
+            let check = pool.reader().check_block(&pointer, place).expect("a checked block");
+            assert!(check.bad.is_empty(), "{at}: {place}: {}", check.bad[0]);
+        }
         if let Some(dir) = copies {
             for (name, device) in &self.devices {
                 copy_to(&**device, &dir.join(name)).expect("a copy");
             }
         }
         self.pool = Some(self.open());
+        pool.features().clone()
     }
+}
+
+/// Asserts that each block of content has as many references as the tables say, and that the sums of the tables are right.
+fn compare_references(pool: &Pool, dsl: &Arc<Dsl>, at: &str) {
+    let mut found: BTreeMap<(u32, u64), u64> = BTreeMap::new();
+    scrub::parts(pool, &Lines::new(dsl).expect("datasets"), &mut |_, blocks| {
+        for item in blocks {
+            let pointer = item.expect("a block").pointer;
+            if pointer.level() == 0 && !pointer.object_type().is_metadata() {
+                *found.entry((pointer.dva(0).vdev(), pointer.dva(0).offset())).or_default() += 1;
+            }
+        }
+    })
+    .expect("parts");
+    found.retain(|_, count| *count > 1);
+    let (mut recorded, mut entries, mut tables) = (BTreeMap::new(), 0, 0);
+    for vdev in 0..pool.vdevs().tops().len() as u32 {
+        let Some(table) = Table::open(&**pool.mos(), vdev).expect("a table") else { continue };
+        table
+            .entries(&**pool.mos(), &mut |offset, count| {
+                recorded.insert((vdev, offset), count + 1);
+            })
+            .expect("entries");
+        entries += table.totals().entries;
+        tables += 1;
+        let offsets = recorded.keys().filter(|(of, _)| *of == vdev).map(|(_, offset)| *offset);
+        assert_eq!(table.wrong_regions(&**pool.mos(), offsets).expect("counts"), [], "{at}");
+        assert!(table.totals().entries > 0, "{at}: an empty table");
+    }
+    assert_eq!(recorded, found, "{at}");
+    assert_eq!(entries, found.len() as u64, "{at}");
+    let counts = |name| match pool.features().state(Feature::by_name(name).expect(name).guid) {
+        FeatureState::Active(count) => count,
+        _ => 0,
+    };
+    assert_eq!(counts("block_cloning"), tables, "{at}");
+    assert!([0, tables].contains(&counts("block_cloning_endian")), "{at}");
 }
 
 /// Asserts that a pool holds the files of the model and has lost no place.
@@ -478,6 +638,7 @@ fn compare_content(pool: &Pool, trees: &BTreeMap<ObjectId, Tree>, at: &str) {
         Ok(())
     })
     .expect("our own key");
+    compare_references(pool, &dsl, at);
     for (object, tree) in trees {
         let dataset = dsl.dataset_by_object(*object).expect("a dataset of the model");
         let set = dataset.objset().expect("its set");

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use zstream_dmu::ids::ObjectId;
+use zstream_dmu::ids::{BlockId, ObjectId};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::object_store::ObjectStore as _;
-use zstream_dmu::objset::ObjsetWriter;
+use zstream_dmu::objset::{CloneRange, Objset, ObjsetWriter};
 use zstream_format::object_type::ObjsetType;
 use zstream_zpl::create::resize_volume;
 use zstream_zpl::node::{FileType, Time};
@@ -175,6 +175,78 @@ impl Tree {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A file, if there is one: its object and its content.
+    pub(super) fn pick_file(&self, rng: &mut Rng) -> Option<(ObjectId, Arc<Vec<u8>>)> {
+        let objects: Vec<ObjectId> = self.files.keys().copied().collect();
+        rng.pick(&objects).map(|object| (object, Arc::clone(&self.files[&object])))
+    }
+
+    /// Clones a part of a file of another head or snapshot, or of this one, into a new file or one that is there, and changes
+    /// a part of the clone again. Blocks that are refused are copied. Returns what was done.
+    pub(super) fn clone_file(
+        &mut self,
+        rng: &mut Rng,
+        step: usize,
+        (source, from, content): (&Objset, ObjectId, &[u8]),
+        set: &mut ObjsetWriter,
+        writer: &mut Writer,
+    ) -> Result<&'static str> {
+        let size = source.info(from)?.block_bytes;
+        let blocks = (content.len() as u64).div_ceil(size);
+        let name = format!("clone{step}");
+        if self.names.len() >= FILES_MAX || blocks == 0 || self.names.contains_key(&name) {
+            return Ok("nothing to clone");
+        }
+        let same: Vec<ObjectId> = self.files.keys().copied().collect();
+        let fits = |object: &ObjectId| {
+            *object != from && set.info(*object).is_ok_and(|info| info.block_bytes == size)
+        };
+        let same: Vec<ObjectId> = same.into_iter().filter(fits).collect();
+        let to = match rng.pick(&same).filter(|_| rng.below(3) == 0 && size.is_power_of_two()) {
+            Some(to) => to,
+            None => {
+                let to = writer.create(set, writer.root(), name.as_bytes(), &node(NodeKind::File(size)))?;
+                set.set_block_size(to, size as u32, 0)?;
+                self.names.insert(name, to);
+                self.files.insert(to, Arc::default());
+                to
+            }
+        };
+        let from_block = rng.below(blocks as usize) as u64;
+        let count = 1 + rng.below((blocks - from_block) as usize) as u64;
+        let to_block = if size.is_power_of_two() { rng.below(4) as u64 } else { 0 };
+        let range =
+            CloneRange { from, from_block: BlockId(from_block), to, to_block: BlockId(to_block), count };
+        let (done, refusal) = set.clone_range(source, range)?;
+        assert_eq!(done == count, refusal.is_none());
+        let part = |block: u64| content.len().min((block * size) as usize);
+        let new = &content[part(from_block)..part(from_block + count)];
+        let at = (to_block * size) as usize;
+        let own = Arc::make_mut(self.files.get_mut(&to).expect("a file"));
+        let copied = part(from_block + done) - part(from_block);
+        if copied < new.len() {
+            set.free_range(to, (at + copied) as u64, (new.len() - copied) as u64)?;
+            writer.write(set, to, (at + copied) as u64, &new[copied..])?;
+        }
+        // A block is cloned as a whole, so what follows the end of the file is zeros.
+        let whole = new.len().next_multiple_of(size as usize);
+        own.resize(own.len().max(at + new.len()), 0);
+        let end = own.len().min(at + whole);
+        if copied == new.len() {
+            own[at..end].fill(0);
+        }
+        own[at..at + new.len()].copy_from_slice(new);
+        if rng.below(3) == 0 {
+            let start = rng.below(own.len());
+            let end = own.len().min(start + 3000);
+            let bytes = rng.bytes(end - start);
+            set.write(to, start as u64, &bytes)?;
+            own[start..end].copy_from_slice(&bytes);
+        }
+        writer.finish(set, to, own.len() as u64)?;
+        Ok(if done > 0 { "cloned" } else { "copied" })
     }
 
     /// Writes to a volume, or gives it another size.

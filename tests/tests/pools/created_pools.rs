@@ -22,7 +22,7 @@ use zstream_tests::writing::unreached;
 use zstream_tests::{golden, openzfs};
 
 /// Vdevs and sector sizes.
-const LAYOUTS: [(&str, u8); 7] = [
+const LAYOUTS: [(&str, u8); 10] = [
     ("a", 12),
     ("a", 9),
     ("mirror a b", 12),
@@ -30,6 +30,9 @@ const LAYOUTS: [(&str, u8); 7] = [
     ("raidz3 a b c d e", 12),
     ("a mirror b c raidz2 d e f special g", 12),
     ("a log b", 13),
+    ("draid a b c d e f", 12),
+    ("draid2:3d:9c:1s a b c d e f g h i", 9),
+    ("draid3:2d:2s a b c d e f g h special mirror i j", 12),
 ];
 
 /// A few transaction groups of work: filesystems, snapshots, destroys.

@@ -2,10 +2,13 @@
 
 mod check;
 mod check_sweep;
+mod cloned;
 mod commit;
 mod created_pools;
 mod crypt;
 mod cut;
+mod declustered;
+mod degraded;
 mod found;
 mod full;
 mod ganged;
@@ -16,6 +19,7 @@ mod hostile_labels;
 mod hostile_mos;
 mod intent_logs;
 mod interop_objects;
+mod loops;
 mod lost_vdevs;
 mod old_pools;
 mod pool_create;
@@ -24,4 +28,5 @@ mod removed;
 mod rescue;
 mod rewritten;
 mod shaped_pools;
+mod special;
 mod whole_disks;

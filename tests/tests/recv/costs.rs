@@ -17,23 +17,28 @@ use zstream_tests::program;
 use zstream_tests::receiving::Demo;
 use zstream_tests::refusals::{ORDER, chained};
 
-const GUID: Guid = Guid(77);
+pub(crate) const GUID: Guid = Guid(77);
 const BLOCK_BYTES: u64 = 512;
 /// Below the end of an object, and far from its start.
 const FAR: u64 = 1 << 50;
 /// Objects in a block of dnodes.
 const APART: u64 = 32;
 
-fn piece(body: impl Into<Body>, payload: usize) -> Piece {
+pub(crate) fn piece(body: impl Into<Body>, payload: usize) -> Piece {
     (Header::new(body.into(), ORDER), vec![0x5a; payload])
 }
 
 fn object(number: u64) -> Piece {
+    object_of(number, BLOCK_BYTES as u32)
+}
+
+/// An object with blocks of this size.
+pub(crate) fn object_of(number: u64, block_size: u32) -> Piece {
     let body = Object {
         object: ObjectId(number),
         object_type: ObjectType::PLAIN_FILE_CONTENTS,
         bonus_type: ObjectType::NONE,
-        block_size: BLOCK_BYTES as u32,
+        block_size,
         bonus_len: 0,
         checksum_type: ChecksumType::INHERIT,
         compression: CompressionType::INHERIT,
@@ -61,9 +66,14 @@ fn free(number: u64, offset: u64) -> Piece {
 
 /// A stream of these records.
 fn stream(records: impl IntoIterator<Item = Piece>) -> Vec<u8> {
+    stream_with(FeatureFlags::empty(), records)
+}
+
+/// The same with features.
+pub(crate) fn stream_with(features: FeatureFlags, records: impl IntoIterator<Item = Piece>) -> Vec<u8> {
     let begin = Begin {
         magic: BEGIN_MAGIC,
-        version_info: VersionInfo::new(HeaderType::Substream, FeatureFlags::empty()),
+        version_info: VersionInfo::new(HeaderType::Substream, features),
         creation_time: 1_700_000_000,
         objset_type: ObjsetType::ZVOL.0,
         flags: BeginFlags::FREERECORDS,
@@ -78,13 +88,22 @@ fn stream(records: impl IntoIterator<Item = Piece>) -> Vec<u8> {
 
 /// The most memory that a receive took, in bytes, and its exit code.
 fn received(demo: &Demo, stream: &[u8]) -> (u64, Option<i32>, String) {
+    measured(&["-d", demo.members()[0].to_str().expect("UTF-8"), "recv", "demo/new"], stream)
+}
+
+/// The most memory that the program took with a stream as its input, in bytes, its exit code, and its messages.
+pub(crate) fn measured(words: &[&str], stream: &[u8]) -> (u64, Option<i32>, String) {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(stream).unwrap();
     std::io::Seek::rewind(&mut file).unwrap();
     let mut command = Command::new(program::path());
-    command.arg("-d").arg(&demo.members()[0]).args(["recv", "demo/new"]);
-    let mut child =
-        command.stdin(Stdio::from(file)).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .args(words)
+        .stdin(Stdio::from(file))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     while child.try_wait().unwrap().is_none() {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use zstream_dmu::device::{Device, FileDevice};
 use zstream_dmu::pool::PoolWriter;
 use zstream_dmu::pool::scan::examine;
-use zstream_dmu::testing::{FailingCalls, FaultyDevice, OverlayDevice};
+use zstream_dmu::testing::{FailingCalls, FaultyDevice, OverlayDevice, failpoint};
 use zstream_dmu::vdev::Member;
 use zstream_dsl::write::WritablePool;
 use zstream_recv::error::Result;
@@ -25,6 +25,8 @@ use zstream_tests::state::{State, difference, tree, whole};
 #[derive(Default)]
 struct Follower {
     current: Option<String>,
+    /// How many steps were taken when each record had been applied.
+    steps: Vec<u64>,
 }
 
 impl Host for Follower {
@@ -40,21 +42,23 @@ impl Host for Follower {
         }
     }
 
-    fn progress(&mut self, _: u64) {}
+    fn progress(&mut self, _: u64) {
+        self.steps.push(failpoint::taken());
+    }
 }
 
 /// A receive, and how it is gone on with where it is interrupted.
-struct Case {
-    name: &'static str,
-    stream: Vec<u8>,
-    request: Request,
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) stream: Vec<u8>,
+    pub(crate) request: Request,
     /// The words that send the same from the golden pool, for what can be resumed.
-    words: &'static str,
+    pub(crate) words: &'static str,
     /// There are several snapshots in it.
-    is_package: bool,
+    pub(crate) is_package: bool,
 }
 
-fn case(name: &'static str, stream: &str, to: &str) -> Case {
+pub(crate) fn case(name: &'static str, stream: &str, to: &str) -> Case {
     let request = Request { to: to.to_owned(), ..Request::default() };
     Case { name, stream: golden::stream(stream), request, words: "", is_package: false }
 }
@@ -69,8 +73,20 @@ fn opened(device: &Arc<dyn Device>) -> std::result::Result<WritablePool, String>
 }
 
 /// What the program does with a pool: opens it, receives, and cleans up after a failure.
-fn run(device: &Arc<dyn Device>, stream: &[u8], request: &Request) -> std::result::Result<(), String> {
-    run_in(opened(device)?, device, stream, request)
+pub(crate) fn run(
+    device: &Arc<dyn Device>,
+    stream: &[u8],
+    request: &Request,
+) -> std::result::Result<(), String> {
+    run_in(opened(device)?, device, stream, request, &mut Follower::default())
+}
+
+/// The same, where nothing fails. How many [steps](failpoint) were taken when each record had been applied.
+pub(crate) fn count_steps(device: &Arc<dyn Device>, stream: &[u8], request: &Request) -> Vec<u64> {
+    let mut host = Follower::default();
+    let pool = opened(device).expect("a pool");
+    run_in(pool, device, stream, request, &mut host).expect("nothing fails");
+    host.steps
 }
 
 /// The same in a pool that is open already.
@@ -79,15 +95,15 @@ fn run_in(
     device: &Arc<dyn Device>,
     stream: &[u8],
     request: &Request,
+    host: &mut Follower,
 ) -> std::result::Result<(), String> {
     let text = |error: zstream_dsl::error::Error| error.to_string();
-    let mut host = Follower::default();
     let mut receiving = Receiving::new(&mut pool);
-    let result = receiving.receive_all(&mut Input::new(stream), request, &mut host);
+    let result = receiving.receive_all(&mut Input::new(stream), request, host);
     if receiving.finish() {
         drop(pool);
         let mut pool = opened(device)?;
-        if let Some(name) = host.current.filter(|_| !request.resumable) {
+        if let Some(name) = host.current.take().filter(|_| !request.resumable) {
             let dataset = name.split('@').next().unwrap_or_default();
             Receiving::new(&mut pool).discard(dataset).map_err(|error| error.to_string())?;
         }
@@ -98,29 +114,29 @@ fn run_in(
     result.map(drop).map_err(|error| format!("{error} [{}]", error.errno()))
 }
 
-fn reading(device: &Arc<dyn Device>) -> Sending {
+pub(crate) fn reading(device: &Arc<dyn Device>) -> Sending {
     Sending::of(open(&[Arc::clone(device)]).expect("a pool"))
 }
 
 /// The device of a pool, to be written over in memory.
-fn base(demo: &Demo) -> Arc<dyn Device> {
+pub(crate) fn base(demo: &Demo) -> Arc<dyn Device> {
     Arc::new(FileDevice::open(&demo.members()[0]).expect("a member"))
 }
 
-fn over(base: &Arc<dyn Device>) -> Arc<dyn Device> {
+pub(crate) fn over(base: &Arc<dyn Device>) -> Arc<dyn Device> {
     Arc::new(OverlayDevice::new(Arc::clone(base)))
 }
 
 /// Takes back what was left, as the next program does that opens the pool for writing.
-fn open_and_leave(device: &Arc<dyn Device>) {
+pub(crate) fn open_and_leave(device: &Arc<dyn Device>) {
     opened(device).expect("a pool").export().expect("nothing fails any more");
 }
 
 /// What is to be seen after a failure.
-struct Expected {
-    before: State,
+pub(crate) struct Expected {
+    pub(crate) before: State,
     /// The tree after each snapshot that the stream brings.
-    done: State,
+    pub(crate) done: State,
 }
 
 fn fails_everywhere(base: &Arc<dyn Device>, case: &Case, sampled: usize) {
@@ -155,7 +171,7 @@ fn fails_everywhere(base: &Arc<dyn Device>, case: &Case, sampled: usize) {
 }
 
 /// Looks at what a receive has left; whether it can be resumed.
-fn after(
+pub(crate) fn after(
     device: &Arc<dyn Device>,
     expected: &Expected,
     case: &Case,
@@ -189,7 +205,7 @@ fn after(
 }
 
 /// Receives once more, from where the first receive ended.
-fn again(device: &Arc<dyn Device>, expected: &Expected, case: &Case, tank: &Sending, what: &str) {
+pub(crate) fn again(device: &Arc<dyn Device>, expected: &Expected, case: &Case, tank: &Sending, what: &str) {
     let found = reading(device);
     if difference(&tree(&found, "demo"), &expected.done).is_empty() {
         return;
@@ -210,7 +226,7 @@ fn again(device: &Arc<dyn Device>, expected: &Expected, case: &Case, tank: &Send
 }
 
 /// A pool with a dataset that increments go onto, and an encrypted one.
-fn demo() -> Demo {
+pub(crate) fn demo() -> Demo {
     let demo = Demo::new("a", 12, 96 << 20);
     demo.receive(&golden::stream("fs-full"), &target("demo/fs@a"), &[]).unwrap();
     demo.receive(&golden::stream("e-aes-256-gcm-raw"), &target("demo/gcm@s"), &[]).unwrap();
@@ -272,7 +288,7 @@ fn has_no_room(base: &Arc<dyn Device>, case: &Case, sampled: usize) {
         let mut writer = PoolWriter::open_candidates(candidates, &write_options()).expect("a pool");
         writer.parts().space.limit_allocations(left);
         let pool = WritablePool::over(writer, Some(1)).expect("a pool");
-        let result = run_in(pool, &device, &case.stream, &case.request);
+        let result = run_in(pool, &device, &case.stream, &case.request, &mut Follower::default());
         after(&device, &expected, case, &result, &what);
         let Err(error) = &result else { break };
         assert!(error.contains("no space left"), "{what}: {error}");

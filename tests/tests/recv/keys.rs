@@ -22,6 +22,7 @@ fn first(seed: u64) -> u64 {
 fn every_key_opens_what_its_encryption_root_says() {
     let mut done = std::collections::BTreeMap::<String, usize>::new();
     for seed in first(1)..first(1) + histories(6) {
+        println!("seed {seed}");
         let mut history = History::new(seed);
         history.run(60);
         for (what, count) in history.done {

@@ -1,10 +1,12 @@
 //! Streams that are received.
 
 mod asked;
+mod bombs;
 mod clones;
 mod costs;
 mod encrypted;
 mod failing;
+mod failing_steps;
 mod faults;
 mod features;
 mod force;
@@ -15,6 +17,7 @@ mod history;
 mod interrupted;
 mod judged;
 mod keys;
+mod many_snapshots;
 mod objects;
 mod old;
 mod packages;

@@ -8,6 +8,7 @@ mod golden_streams;
 mod golden_tokens;
 mod hostile_streams;
 mod info;
+mod nested;
 mod recompress;
 mod redup;
 mod resume;

@@ -21,8 +21,8 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream-dmu",
-        "ids blkptr error lock block dnode object_set object_store bpobj cache device container gpt mbr slices \
-         partition host intent_log mos random vdev zio tree zap range_set receive_store objset traverse space tx pool testing",
+        "ids blkptr error failpoint lock block dnode object_set object_store bpobj cache device container gpt mbr slices \
+         partition host intent_log mos random range_set vdev zio tree zap brt ddt receive_store objset traverse space tx pool testing",
     ),
     (
         "zstream-dsl",
@@ -31,7 +31,7 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream-zpl",
-        "error master content volume sa create fuid node znode directory fs walk paths settings xattr writer testing",
+        "error master content volume sa create fuid node znode directory fs walk paths settings quota xattr writer testing",
     ),
     ("zstream-view", "source log index entry objects raw view open"),
     (
@@ -46,7 +46,7 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "zstream",
         "layers text error control mapped pipe place files dump edits info describe rescue pools list create keys put extract \
-         check progress json datasets receive send verify replicate",
+         check progress json datasets quotas receive send verify replicate",
     ),
     (
         "zstream-cli",
@@ -56,7 +56,7 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "zstream-tests",
         "errors blocks created devices golden forged openzfs program sending writing receiving edit fuzz rng \
-         history pools errata gangs state compare every lab manifest objects refusals samples sender_history sent_objects traced session keys key_history signals",
+         history pools errata gangs state compare every lab loops manifest objects refusals samples sender_history sent_objects traced session keys key_history signals",
     ),
     (
         "xtask",

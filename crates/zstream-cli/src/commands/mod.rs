@@ -6,6 +6,7 @@ pub(crate) mod cat;
 pub(crate) mod change_key;
 pub(crate) mod clone;
 pub(crate) mod completions;
+pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod decompress;
 pub(crate) mod destroy;

@@ -44,7 +44,8 @@ pub(crate) struct Args {
     /// Name of the pool
     #[arg(value_name = "NAME")]
     name: String,
-    /// Files and disks, and keywords: mirror, raidz1, raidz2, raidz3, special, dedup, log
+    /// Files and disks, and keywords: mirror, raidz1, raidz2, raidz3, special, dedup, log, and
+    /// draid[PARITY][:DATAd][:CHILDRENc][:SPARESs]
     #[arg(value_name = "VDEV", required = true)]
     vdevs: Vec<String>,
 }

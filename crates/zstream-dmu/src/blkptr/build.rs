@@ -5,8 +5,8 @@ use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
 use super::{
-    BlockPointer, CHECKSUM, DVAS_PER_BLOCK_POINTER, Dva, EMBEDDED_PAYLOAD_MAX, FILL, LOGICAL_BIRTH,
-    PAYLOAD_WORDS, PHYSICAL_BIRTH, PROP, SECTOR_BYTES, field,
+    BlockKind, BlockPointer, CHECKSUM, DVAS_PER_BLOCK_POINTER, Dva, EMBEDDED_PAYLOAD_MAX, FILL,
+    LOGICAL_BIRTH, PAYLOAD_WORDS, PHYSICAL_BIRTH, PROP, PROP_2, REWRITTEN, SECTOR_BYTES, field,
 };
 use crate::ids::Txg;
 
@@ -111,6 +111,21 @@ impl BlockPointer {
             | field(1, 63, 1);
         words[LOGICAL_BIRTH] = birth.0;
         Some(Self { words })
+    }
+
+    /// Returns a pointer to the same content, born in `txg` for another place (`dmu_brt_clone`). The block on vdevs, if
+    /// there is one, keeps its physical birth.
+    #[must_use]
+    pub fn cloned(&self, txg: Txg) -> Self {
+        let mut words = self.words;
+        if self.kind() == BlockKind::Normal {
+            words[PHYSICAL_BIRTH] = if self.physical_birth() == txg { 0 } else { self.physical_birth().0 };
+            words[PROP_2] &= !REWRITTEN;
+        }
+        if self.logical_birth().0 != 0 {
+            words[LOGICAL_BIRTH] = txg.0;
+        }
+        Self { words }
     }
 
     /// Creates a redacted block pointer (`BP_EMBEDDED_TYPE_REDACTED`) of a block of `lsize` bytes.

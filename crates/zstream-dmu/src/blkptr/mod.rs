@@ -64,6 +64,8 @@ pub const DVAS_PER_BLOCK_POINTER: usize = 3;
 
 const PROP: usize = 6;
 const PROP_2: usize = 7;
+/// The bit `R` of word 7.
+const REWRITTEN: u64 = 1 << 63;
 const PHYSICAL_BIRTH: usize = 9;
 const LOGICAL_BIRTH: usize = 10;
 const FILL: usize = 11;
@@ -276,7 +278,7 @@ impl BlockPointer {
     /// `physical_rewrite`).
     #[must_use]
     pub fn is_rewritten(&self) -> bool {
-        self.prop(39, 1) == 0 && self.words[PROP_2] >> 63 != 0
+        self.prop(39, 1) == 0 && self.words[PROP_2] & REWRITTEN != 0
     }
 
     /// Returns the transaction group in which the block was written at its location (`BP_GET_BIRTH`), with which gang

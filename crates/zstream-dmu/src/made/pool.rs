@@ -26,15 +26,17 @@ pub(crate) struct TestSpace {
     run_max: AtomicU64,
     /// How many writes there are until one fails.
     writes_left: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<Taken>,
 }
 
 #[derive(Default)]
-struct State {
+struct Taken {
     /// Size of what is allocated, by offset.
     taken: BTreeMap<u64, u64>,
     /// What was freed in this transaction group.
     freed: Vec<(u64, u64)>,
+    /// Additional references, by the offset of the first copy.
+    shared: BTreeMap<u64, u64>,
     allocations: u64,
 }
 
@@ -93,6 +95,10 @@ impl Space for TestSpace {
         block.asize()
     }
 
+    fn gang_header_bytes(&self, _: Dva) -> usize {
+        1 << self.unit_shift
+    }
+
     fn allocate(&self, psize: u64, copies: u8, _: AllocationClass) -> Result<Vec<Dva>> {
         let mut state = self.state.lock().unwrap();
         let size = psize.next_multiple_of(1 << self.unit_shift);
@@ -139,7 +145,19 @@ impl Space for TestSpace {
         Ok(())
     }
 
+    fn share(&self, block: &BlockPointer) -> Result<()> {
+        assert!(block.physical_birth() < self.txg());
+        *self.state.lock().unwrap().shared.entry(block.dva(0).offset()).or_default() += 1;
+        Ok(())
+    }
+
     fn free(&self, block: &BlockPointer) -> Result<()> {
+        if let Some(count) = self.state.lock().unwrap().shared.get_mut(&block.dva(0).offset())
+            && let Some(left) = count.checked_sub(1)
+        {
+            *count = left;
+            return Ok(());
+        }
         for dva in block.dvas() {
             self.free_place(dva, dva.asize());
         }
@@ -165,7 +183,7 @@ impl TestPool {
         let device = Arc::new(MemoryDevice::new((LEAF_DATA_START + bytes) as usize));
         let member = Member { name: "disk".to_owned(), device: Arc::clone(&device) as Arc<dyn Device> };
         let mut leaf = crate::vdev::tests::leaf(0, 1);
-        leaf.asize = Some(bytes);
+        (leaf.ashift, leaf.asize) = (Some(unit_shift), Some(bytes));
         let tree = VdevTree::build(Guid(9), &[leaf], &HashMap::from([(Guid(1), member)]), 0).unwrap();
         let space = Arc::new(TestSpace {
             device,

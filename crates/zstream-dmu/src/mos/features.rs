@@ -94,12 +94,16 @@ features! {
     "head_errlog" "com.delphix:head_errlog" "error logs by dataset" auto [];
     "blake3" "org.openzfs:blake3" "checksum blake3" dataset ["extensible_dataset"];
     "block_cloning" "com.fudosecurity:block_cloning" "blocks that files share, in block reference tables" write [];
+    "block_cloning_endian" "com.truenas:block_cloning_endian" "block reference tables in one byte order" write [];
     "vdev_zaps_v2" "com.klarasystems:vdev_zaps_v2" "properties of the root vdev" mos [];
     "redaction_list_spill" "com.delphix:redaction_list_spill" "redaction lists of many snapshots" ["redaction_bookmarks"];
     "raidz_expansion" "org.openzfs:raidz_expansion" "raidz vdevs can be widened" mos [];
     "fast_dedup" "com.klarasystems:fast_dedup" "deduplication with a log" write [];
     "longname" "org.zfsonlinux:longname" "file names of up to 1023 bytes" dataset ["extensible_dataset"];
     "large_microzap" "com.klarasystems:large_microzap" "micro ZAPs larger than 128 KiB" write dataset ["extensible_dataset", "large_blocks"];
+    "dynamic_gang_header" "com.klarasystems:dynamic_gang_header" "gang headers with as many pointers as fit into a sector" mos [];
+    "block_cloning_endian" "com.truenas:block_cloning_endian" "block reference tables in one byte order" write [];
+    "physical_rewrite" "com.truenas:physical_rewrite" "blocks that were rewritten keep their logical birth" write dataset ["extensible_dataset"];
 }
 
 impl Feature {

@@ -22,7 +22,7 @@ use crate::intent_log::ZilHeader;
 
 pub use self::open::Objset;
 pub use self::owner::{Counted, Owner};
-pub use self::writer::{ObjsetWriter, OwnersOf, RedundantMetadata, SetProperties};
+pub use self::writer::{CloneRange, CloneRefusal, ObjsetWriter, OwnersOf, RedundantMetadata, SetProperties};
 
 /// The end of the object numbers (`DN_MAX_OBJECT`).
 pub const OBJECTS_MAX: u64 = 1 << 48;

@@ -23,11 +23,12 @@ use zstream_format::nvlist::NvList;
 use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_format::order::ByteOrder;
 
-use super::config_list::{create_packed, number};
+use super::absent::Absent;
+use super::config_list::{create_packed, number, write_packed};
 use super::history::{self, Event};
 use super::layout::{member_asize, metaslab_shift};
 use super::maintained::FeatureSet;
-use super::spec::{TopSpec, VdevClass, check_name};
+use super::spec::{Shape, TopSpec, VdevClass, check_name};
 use super::writer::{PoolWriter, mos_properties};
 use super::{VERSIONS, ZAP_METADATA};
 use crate::blkptr::BlockPointer;
@@ -36,7 +37,7 @@ use crate::bpobj::write as lists;
 use crate::cache;
 use crate::device::Device;
 use crate::dnode::NewObject;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::host::Host;
 use crate::ids::{Guid, ObjectId, Txg};
 use crate::mos::DIRECTORY_OBJECT;
@@ -48,9 +49,10 @@ use crate::space::{Allocator, MapForm};
 use crate::vdev::config::{ASHIFT_RANGE, PoolState, VdevConfig};
 use crate::vdev::sync::PoolLabels;
 use crate::vdev::uberblock::{self, MMP_MAGIC, Uberblock, UberblockPhys};
-use crate::vdev::{Member, VdevTree};
+use crate::vdev::{MEMBER_BYTES_MIN, Member, VdevTree};
 use crate::zap::{NewZap, Value, ZapMut, number_key, write as zap};
 use crate::zio::AllocationClass;
+use crate::zio::large_headers::{self, LargeHeaders};
 use crate::zio::write::WriteBlock;
 use crate::zio::{BlockReader, BlockWriter, WriterSettings};
 
@@ -110,6 +112,8 @@ struct PoolLayout {
     spaces: Vec<VdevSpace>,
     /// The ZAPs of vdevs, with the class of top-level vdevs that have one.
     zaps: Vec<(ObjectId, Option<VdevClass>)>,
+    /// The distributed spares: id and guid of their vdev, and number in it.
+    spares: Vec<(u64, Guid, u64)>,
 }
 
 struct Numbers(u64);
@@ -124,8 +128,13 @@ impl Numbers {
 fn plan(new: &NewPool) -> Result<PoolLayout> {
     let guid = new.random.guid()?;
     let mut numbers = Numbers(FIRST_OBJECT);
-    let mut plan =
-        PoolLayout { config: NvList::new(), members: HashMap::new(), spaces: Vec::new(), zaps: Vec::new() };
+    let mut plan = PoolLayout {
+        config: NvList::new(),
+        members: HashMap::new(),
+        spaces: Vec::new(),
+        zaps: Vec::new(),
+        spares: Vec::new(),
+    };
     let txg = TXG_INITIAL.0;
     let mut root = NvList::new();
     root.add_string("type", "root").add_u64("id", 0).add_u64("guid", guid.0).add_u64("create_txg", txg);
@@ -167,6 +176,14 @@ fn space_of(new: &NewPool, id: u64, top: &TopSpec<NewMember>, metaslab_array: Ob
         |member: &NewMember| member_asize(member.device.len()).map_err(|error| error.on_vdev(&member.path));
     let sizes = top.leaves.iter().map(member_bytes).collect::<Result<Vec<_>>>()?;
     let asize = top.shape.asize(&sizes);
+    // OpenZFS does not open smaller vdevs. Only dRAID leaves so much of its members unused that this happens.
+    let least = member_asize(MEMBER_BYTES_MIN)?;
+    if asize < least {
+        let shape = top.shape;
+        let why =
+            format!("{shape} vdev has {asize} bytes, at least {least} are required: use larger members");
+        return Err(Fault::TooSmall(why).into());
+    }
     let class = match top.class {
         VdevClass::Normal => Some(AllocationClass::Normal),
         VdevClass::Special => Some(AllocationClass::Special),
@@ -179,6 +196,7 @@ fn space_of(new: &NewPool, id: u64, top: &TopSpec<NewMember>, metaslab_array: Ob
         asize,
         metaslab_array,
         metaslab_shift: metaslab_shift(asize),
+        alignment: top.shape.alignment(new.ashift),
         unflushed_txgs: None,
         checkpoint_map: None,
         class,
@@ -225,7 +243,7 @@ fn plan_top(
         plan.members.insert(guid, Member { name: member.path.clone(), device });
         Ok(list)
     };
-    let Some((kind, parity)) = top.shape.kind() else {
+    let Some(kind) = top.shape.kind() else {
         let [member] = &top.leaves[..] else {
             return Err(Error::bad_request(format!(
                 "{} vdev has {} members, expected 1",
@@ -238,10 +256,12 @@ fn plan_top(
     let children = (0..).zip(&top.leaves).map(|(id, member)| leaf(id, member, false));
     let children: Vec<NvList> = children.collect::<Result<_>>()?;
     let mut list = NvList::new();
-    list.add_string("type", kind).add_u64("id", id).add_u64("guid", new.random.guid()?.0);
-    if let Some(parity) = parity {
-        list.add_u64("nparity", parity);
+    let guid = new.random.guid()?;
+    list.add_string("type", kind).add_u64("id", id).add_u64("guid", guid.0);
+    for (name, number) in top.shape.numbers() {
+        list.add_u64(name, number);
     }
+    plan.spares.extend((0..top.shape.spares() as u64).map(|spare| (id, guid, spare)));
     at_top(&mut list);
     list.add_u64("create_txg", TXG_INITIAL.0).add_u64("com.delphix:vdev_zap_top", zap.0);
     list.add_list_array("children", children);
@@ -260,6 +280,7 @@ impl PoolWriter {
         if !ASHIFT_RANGE.contains(&u64::from(new.ashift)) {
             return Err(Error::bad_request(format!("ashift is {}, expected {ASHIFT_RANGE:?}", new.ashift)));
         }
+        check_features(&new)?;
         let plan = plan(&new)?;
         let tree = plan.config.get_list("vdev_tree").map(VdevConfig::parse).transpose()?;
         let tree = tree.ok_or_else(|| Error::bad_request("pool has no vdevs"))?;
@@ -273,10 +294,12 @@ impl PoolWriter {
             histogram: new.features.contains("spacemap_histogram"),
         };
         let space = Arc::new(Allocator::create(Arc::clone(&reader), &plan.spaces, form, TXG_INITIAL)?);
+        let large_headers = Arc::new(LargeHeaders::of(new.features.contains(large_headers::FEATURE), false));
         let settings = WriterSettings {
             salt: Some(Salt::new(salt)),
             hole_birth: new.features.contains("hole_birth"),
             embedded_data: new.features.contains("embedded_data"),
+            large_headers: Arc::clone(&large_headers),
             #[cfg(any(test, feature = "testing"))]
             whole_max: None,
             #[cfg(any(test, feature = "testing"))]
@@ -304,6 +327,8 @@ impl PoolWriter {
             config_object,
             is_config_old: true,
             is_rehearsal: false,
+            large_headers,
+            absent: Absent::default(),
             last: no_uberblock(&tree),
             host: new.host,
             now: new.now,
@@ -358,7 +383,7 @@ fn fill_mos(
             ZapMut::open(mos, *object)?.add("org.zfsonlinux:allocation_bias", &Value::string(bias))?;
         }
     }
-    create_features(mos, new, plan)?;
+    create_features(mos, new)?;
     let map = zap::create(mos, ZAP_METADATA, &NewZap::new(random.u64()?))?;
     let mut entries = ZapMut::open(mos, map)?;
     for (object, _) in &plan.zaps {
@@ -376,6 +401,11 @@ fn fill_mos(
     directory.add("creation_version", &Value::word(number(&plan.config, "version")))?;
     directory.add("deflate", &Value::word(1))?;
     directory.add("org.illumos:checksum_salt", &Value::from_bytes(salt))?;
+    if let Some(spares) = spares(new, plan)? {
+        let object = create_packed(mos)?;
+        write_packed(mos, object, &spares)?;
+        ZapMut::open(mos, DIRECTORY_OBJECT)?.add("spares", &Value::word(object.0))?;
+    }
     if !new.properties.is_empty() {
         let object = zap::create(mos, ObjectType::POOL_PROPS, &NewZap::new(random.u64()?))?;
         let mut entries = ZapMut::open(mos, object)?;
@@ -387,7 +417,46 @@ fn fill_mos(
     Ok(config)
 }
 
-fn create_features(mos: &mut ObjsetWriter, new: &NewPool, plan: &PoolLayout) -> Result<()> {
+/// Returns the list of spares, in the order of `vdev_config_generate`; `None` if there are none.
+fn spares(new: &NewPool, plan: &PoolLayout) -> Result<Option<NvList>> {
+    let spare = |(id, guid, number): &(u64, Guid, u64)| {
+        let parity = new.tops[*id as usize].shape.losses_allowed(0);
+        let mut list = NvList::new();
+        list.add_string("type", "dspare").add_u64("guid", new.random.guid()?.0);
+        list.add_string("path", format!("draid{parity}-{id}-{number}")).add_u64("top_guid", guid.0);
+        list.add_u64("spareid", *number).add_u64("whole_disk", 1).add_u64("is_spare", 1);
+        list.add_u64("ashift", u64::from(new.ashift));
+        Ok(list)
+    };
+    let list: Vec<NvList> = plan.spares.iter().map(spare).collect::<Result<_>>()?;
+    let mut spares = NvList::new();
+    spares.add_list_array("spares", list);
+    Ok((!plan.spares.is_empty()).then_some(spares))
+}
+
+fn special_tops(new: &NewPool) -> u64 {
+    let is_special = |top: &&TopSpec<_>| !matches!(top.class, VdevClass::Normal | VdevClass::Log);
+    new.tops.iter().filter(is_special).count() as u64
+}
+
+fn draid_tops(new: &NewPool) -> u64 {
+    new.tops.iter().filter(|top| matches!(top.shape, Shape::Draid(_))).count() as u64
+}
+
+/// Refuses vdevs that require a feature that the pool does not have.
+fn check_features(new: &NewPool) -> Result<()> {
+    for (count, feature, vdevs) in [
+        (special_tops(new), "allocation_classes", "special and dedup vdevs"),
+        (draid_tops(new), "draid", "dRAID vdevs"),
+    ] {
+        if count > 0 && !new.features.contains(feature) {
+            return Err(Error::bad_request(format!("{vdevs} require the feature {feature}")));
+        }
+    }
+    Ok(())
+}
+
+fn create_features(mos: &mut ObjsetWriter, new: &NewPool) -> Result<()> {
     let create = |mos: &mut ObjsetWriter, name: &str| -> Result<ObjectId> {
         let object = zap::create(mos, ZAP_METADATA, &NewZap::new(new.random.u64()?))?;
         ZapMut::open(mos, DIRECTORY_OBJECT)?.add(name, &Value::word(object.0))?;
@@ -397,16 +466,12 @@ fn create_features(mos: &mut ObjsetWriter, new: &NewPool, plan: &PoolLayout) -> 
     let write = create(mos, "features_for_write")?;
     let descriptions = create(mos, "feature_descriptions")?;
     let notes_txgs = new.features.contains("enabled_txg");
-    let classes = plan.zaps.iter().filter_map(|(_, class)| *class);
-    let special = classes.filter(|class| *class != VdevClass::Log).count() as u64;
-    if special > 0 && !new.features.contains("allocation_classes") {
-        return Err(Error::bad_request("special and dedup vdevs require the feature allocation_classes"));
-    }
     for feature in new.features.iter() {
         let count = match feature.name {
             "enabled_txg" => new.features.iter().count() as u64,
-            "allocation_classes" => special,
+            "allocation_classes" => special_tops(new),
             "vdev_zaps_v2" => 1,
+            "draid" => draid_tops(new),
             _ => u64::from(feature.active_when_enabled),
         };
         let list = if feature.read_only_compatible { write } else { read };

@@ -60,6 +60,11 @@ pub(crate) const MAINTAINED: &[Maintained] = &[
     ),
     row("project_quota", true, "as userobj_accounting"),
     row("allocation_classes", true, "metadata is stored on special vdevs"),
+    row(
+        "draid",
+        true,
+        "blocks are written in whole stripes of a group; pools with a spare in use are not written",
+    ),
     row("zilsaxattr", true, "intent logs are not written"),
     row("longname", true, "names of files of up to 1023 bytes, received and kept"),
     row("large_microzap", true, "small ZAPs of up to 1 MiB, received and kept"),
@@ -70,6 +75,12 @@ pub(crate) const MAINTAINED: &[Maintained] = &[
         "freed ranges of removed vdevs are noted, so that OpenZFS condenses their mapping",
     ),
     row("zpool_checkpoint", false, "blocks that the checkpoint needs stay allocated when they are freed"),
+    row("dynamic_gang_header", false, "gang blocks have large headers while it is active, and activate it"),
+    row("physical_rewrite", false, "rewritten blocks keep their births; none are rewritten"),
+    row("resilver_defer", false, "OpenZFS restarts a resilver of a pool that was written meanwhile"),
+    row("fast_dedup", false, "deduplication tables count references; their logs are moved to them"),
+    row("block_cloning", false, "references to blocks are counted in the tables of the vdevs"),
+    row("block_cloning_endian", false, "new tables have big-endian entries"),
     row("multi_vdev_crash_dump", false, "dump devices are not touched"),
     row("head_errlog", false, "error logs are not written"),
     row("vdev_zaps_v2", false, "the root vdev has a ZAP of properties, as the others do"),
@@ -225,7 +236,7 @@ mod tests {
         assert_eq!(names(&set), ["extensible_dataset", "bookmarks", "redaction_bookmarks", "bookmark_v2"]);
         set.disable("bookmarks").unwrap();
         assert_eq!(names(&set), ["extensible_dataset"]);
-        assert!(set.enable("draid").unwrap_err().to_string().contains("enabling feature draid"));
+        assert!(set.enable("fast_dedup").unwrap_err().to_string().contains("enabling feature fast_dedup"));
         assert!(set.enable("nothing").is_err());
         let mut set = FeatureSet::default();
         set.retain(&["lz4_compress".to_owned(), "bookmarks".to_owned(), "encryption".to_owned()].into());
@@ -243,12 +254,12 @@ mod tests {
                 .is_ok()
         );
         let error = check_maintained(&features(&[
-            ("com.fudosecurity:block_cloning", 1),
+            ("com.klarasystems:fast_dedup", 1),
             ("org.openzfs:device_rebuild", 2),
         ]));
         assert_eq!(
             error.unwrap_err().to_string(),
-            "writing to a pool with active features block_cloning, device_rebuild is not supported"
+            "writing to a pool with active features fast_dedup, device_rebuild is not supported"
         );
         assert!(check_maintained(&features(&[("org.example:new", 1)])).is_err());
     }

@@ -1,13 +1,14 @@
 //! The specification of a new pool: its name and its vdevs, in the syntax of `zpool create`.
 
+mod draid;
+
+use self::draid::DraidWord;
 use crate::error::{Error, Fault, Result};
 pub(crate) use crate::vdev::Shape;
+use crate::vdev::raidz::PARITY_MAX;
 
 /// The maximum length of a pool name. It leaves space for the names of the datasets that every pool has.
 const NAME_BYTES_MAX: usize = 239;
-
-/// The maximum parity of raidz.
-const PARITY_MAX: usize = 3;
 
 /// The allocation class of a top-level vdev.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -41,7 +42,7 @@ impl VdevClass {
 pub struct TopSpec<L> {
     /// The allocation class.
     pub class: VdevClass,
-    /// The redundancy: single, mirror or raidz.
+    /// The redundancy: single, mirror, raidz or dRAID.
     pub shape: Shape,
     /// The members.
     pub leaves: Vec<L>,
@@ -61,6 +62,7 @@ impl<L> TopSpec<L> {
 
 enum Word {
     Shape(Shape),
+    Draid(DraidWord),
     Class(VdevClass),
     Member,
 }
@@ -74,8 +76,11 @@ fn classify(word: &str) -> Result<Word> {
         "log" => Word::Class(VdevClass::Log),
         "spare" => return Err(Error::unsupported("hot spare in a new pool")),
         "cache" => return Err(Error::unsupported("cache device in a new pool")),
-        _ if word.starts_with("draid") && !word.contains('/') => {
-            return Err(Error::unsupported(format!("vdev type {word:?} in a new pool")));
+        _ if let Some(rest) = word.strip_prefix("draid")
+            && (rest.is_empty() || rest.starts_with(|c: char| c == ':' || c.is_ascii_digit()))
+            && !rest.contains(['/', '.']) =>
+        {
+            Word::Draid(DraidWord::parse(word, rest)?)
         }
         _ => match word.strip_prefix("raidz").map(str::parse) {
             Some(Ok(parity @ 1..=PARITY_MAX)) => Word::Shape(Shape::Raidz(parity)),
@@ -89,7 +94,8 @@ fn classify(word: &str) -> Result<Word> {
     })
 }
 
-/// Parses the vdevs of a new pool: `a b`, `mirror a b mirror c d`, `raidz2 a b c d special mirror e f`.
+/// Parses the vdevs of a new pool: `a b`, `mirror a b mirror c d`, `raidz2 a b c d special mirror e f`,
+/// `draid2:4d:11c:1s a b c d e f g h i j k`.
 ///
 /// # Errors
 /// Fails if a vdev has too few or too many members, if no vdev is for data, and if a type of vdev is not supported,
@@ -100,6 +106,7 @@ pub fn parse_vdevs<S: AsRef<str>>(words: &[S]) -> Result<Vec<TopSpec<String>>> {
     // Whether further members belong to the last vdev.
     let mut is_open = false;
     let mut seen = Vec::new();
+    let mut draids = Vec::new();
     for word in words.iter().map(AsRef::as_ref) {
         match classify(word)? {
             Word::Class(new) => {
@@ -108,6 +115,16 @@ pub fn parse_vdevs<S: AsRef<str>>(words: &[S]) -> Result<Vec<TopSpec<String>>> {
                 }
                 seen.push(new);
                 (class, is_open) = (new, false);
+            }
+            Word::Draid(wanted) => {
+                if class == VdevClass::Log {
+                    return Err(Error::bad_request(format!(
+                        "log vdev is of type {word}, expected single or mirror"
+                    )));
+                }
+                draids.push((tops.len(), wanted));
+                tops.push(TopSpec { class, shape: Shape::Single, leaves: Vec::new() });
+                is_open = true;
             }
             Word::Shape(shape) => {
                 if class == VdevClass::Log && shape != Shape::Mirror {
@@ -127,22 +144,10 @@ pub fn parse_vdevs<S: AsRef<str>>(words: &[S]) -> Result<Vec<TopSpec<String>>> {
             }
         }
     }
-    for top in &tops {
-        let (least, most) = top.shape.members().into_inner();
-        let count = top.leaves.len();
-        if count < least {
-            return Err(Error::bad_request(format!(
-                "{} vdev has {count} members, at least {least} are required",
-                top.shape
-            )));
-        }
-        if count > most {
-            return Err(Error::bad_request(format!(
-                "{} vdev has {count} members, at most {most} are allowed",
-                top.shape
-            )));
-        }
+    for (n, wanted) in draids {
+        tops[n].shape = wanted.over(tops[n].leaves.len())?;
     }
+    tops.iter().try_for_each(check_members)?;
     if !tops.iter().any(|top| top.class == VdevClass::Normal) {
         return Err(Error::bad_request(
             "no vdev for data: at least one that is not special, dedup or log is required",
@@ -154,6 +159,25 @@ pub fn parse_vdevs<S: AsRef<str>>(words: &[S]) -> Result<Vec<TopSpec<String>>> {
         return Err(Error::bad_request(format!("{} is specified twice", twice[0])));
     }
     Ok(tops)
+}
+
+/// Refuses a vdev with too few or too many members.
+fn check_members(top: &TopSpec<String>) -> Result<()> {
+    let (least, most) = top.shape.members().into_inner();
+    let count = top.leaves.len();
+    if count < least {
+        return Err(Error::bad_request(format!(
+            "{} vdev has {count} members, at least {least} are required",
+            top.shape
+        )));
+    }
+    if count > most {
+        return Err(Error::bad_request(format!(
+            "{} vdev has {count} members, at most {most} are allowed",
+            top.shape
+        )));
+    }
+    Ok(())
 }
 
 /// Refuses vdevs with different redundancy, because the weakest determines that of the pool.
@@ -237,7 +261,6 @@ mod tests {
         assert_eq!(message("a log raidz b c"), "log vdev is of type raidz1, expected single or mirror");
         assert_eq!(message("mirror a b a"), "a is specified twice");
         assert!(message("a spare b").contains("not supported"));
-        assert!(message("draid2:4d a").contains("draid2:4d"));
     }
 
     #[test]

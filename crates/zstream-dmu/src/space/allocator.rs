@@ -7,7 +7,7 @@
 //! A lock is held while a map is read. So the read must not wait for other threads of a thread pool, which may wait
 //! for the lock: maps are read block by block.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::capacity::{self, Capacity};
@@ -19,22 +19,28 @@ use super::top::Top;
 use super::vdev_space::{LOG_SPACE_MAPS, LogSpaceMaps, VdevSpace};
 use super::{Reserve, SpaceMaps, SpaceUse, space_map_write};
 use crate::blkptr::{BLOCK_BYTES_MAX, BlockKind, BlockPointer, DVAS_PER_BLOCK_POINTER, Dva, SECTOR_BYTES};
+use crate::brt::References;
+use crate::ddt;
 use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
 use crate::lock::{self, lock};
 use crate::mos::{DIRECTORY_OBJECT, Features};
 use crate::object_set::ObjectSet;
 use crate::object_store::ObjectStore;
-use crate::vdev::arithmetic::deflated;
 use crate::vdev::config::ASHIFT_RANGE;
 use crate::vdev::{Vdev, VdevTree};
 use crate::zap::Zap;
 use crate::zio::BlockReader;
 use crate::zio::gang;
+use crate::zio::header::HEADER_BYTES_MIN;
 use crate::zio::{AllocationClass, Space};
 
 /// The number of allocation classes.
-const CLASSES: usize = 3;
+const CLASSES: usize = 4;
+
+/// The part of the special vdevs that small blocks leave to metadata, in percent
+/// (`zfs_special_class_metadata_reserve_pct`).
+const SPECIAL_RESERVE_PERCENT: u128 = 25;
 
 /// The features that determine the encoding of maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,16 +67,22 @@ pub struct Allocator {
     form: MapForm,
     unit_shift: u8,
     /// The deflated bytes per sector of each vdev.
-    deflate: Vec<u64>,
+    pub(super) deflate: Vec<u64>,
     txg: AtomicU64,
     state: Mutex<State>,
     /// The number of allocations before the limit; unlimited at the maximum.
     allocations_left: AtomicU64,
+    /// The deduplication tables; `None` while they are written.
+    pub(super) dedup: Mutex<Option<ddt::References>>,
+    /// Whether any block may have several references.
+    pub(super) has_references: AtomicBool,
 }
 
 pub(super) struct State {
     /// The MOS as of the last committed transaction group; `None` while a pool is being created.
     pub(super) mos: Option<Arc<dyn ObjectSet>>,
+    /// The counts of references to blocks; `None` while they are written.
+    pub(super) references: Option<References>,
     /// The top-level vdevs by number; `None` for those that cannot store blocks.
     pub(super) tops: Vec<Option<Top>>,
     /// The current vdev of each class.
@@ -116,8 +128,7 @@ impl Allocator {
         is_deflated: bool,
     ) -> Result<Self> {
         let vdevs = reader.vdevs();
-        let deflate: Vec<u64> =
-            vdevs.tops().iter().map(|top| capacity::ratio(top.config(), is_deflated)).collect();
+        let deflate = ratios_of(vdevs.tops(), is_deflated);
         let mut counted = Vec::new();
         let mut tops: Vec<Option<Top>> = vdevs.tops().iter().map(|_| None).collect();
         for space in spaces {
@@ -134,8 +145,13 @@ impl Allocator {
         let capacity = counted.map(Top::capacity).sum();
         let of_data = tops.iter().flatten().filter(|top| top.class == Some(AllocationClass::Normal));
         let unit_shift = of_data.map(|top| top.ashift).min().unwrap_or(*ASHIFT_RANGE.start() as u8);
+        let mut sizes = vec![0; tops.len()];
+        for space in spaces {
+            sizes[space.vdev as usize] = space.metaslabs() << space.metaslab_shift;
+        }
         let state = State {
             mos: None,
+            references: Some(References::new(sizes)),
             tops,
             turn: [0; CLASSES],
             capacity,
@@ -156,6 +172,8 @@ impl Allocator {
             txg: AtomicU64::new(txg.0),
             state: Mutex::new(state),
             allocations_left: AtomicU64::new(u64::MAX),
+            dedup: Mutex::new(Some(ddt::References::default())),
+            has_references: AtomicBool::new(false),
         })
     }
 
@@ -178,8 +196,9 @@ impl Allocator {
         form: MapForm,
         txg: Txg,
     ) -> Result<Self> {
-        let is_deflated = Zap::open(&*mos, DIRECTORY_OBJECT)?.lookup("deflate")?.is_some();
+        let is_deflated = is_deflated(&*mos)?;
         let this = Self::empty(reader, spaces, form, txg, is_deflated)?;
+        this.open_dedup(&*mos)?;
         {
             let mut state = this.state();
             state.mos = Some(Arc::clone(&mos));
@@ -189,6 +208,10 @@ impl Allocator {
                 top.open(&*mos).map_err(|error| error.on_vdev(format_args!("vdev {}", top.vdev)))?;
             }
             state.replay_logs(&*mos, spaces)?;
+            if let Some(references) = &mut state.references {
+                references.open(&*mos)?;
+                this.has_references.store(references.is_used(), Ordering::Relaxed);
+            }
             state.allocated =
                 state.tops.iter().flatten().filter(|top| top.class.is_some()).map(Top::allocated).sum();
             state.used = state.tops.iter().flatten().map(|top| top.charged(top.allocated())).sum();
@@ -219,8 +242,8 @@ impl Allocator {
 
     /// Returns whether there were allocations or frees that are not in the maps yet, except those from log space maps.
     #[must_use]
-    pub fn is_changed(&self) -> bool {
-        self.state().is_changed
+    pub(crate) fn is_changed(&self) -> bool {
+        self.state().is_changed || self.is_dedup_changed()
     }
 
     /// Returns whether the MOS has log space maps, whose content is loaded into the allocator.
@@ -267,7 +290,7 @@ impl Allocator {
                 let object = match change.map {
                     Some(object) => object,
                     None => {
-                        let object = space_map_write::create(mos, histogram, space_map_write::BLOCK_BYTES)?;
+                        let object = space_map_write::create(mos, histogram)?;
                         mos.write(array, 8 * metaslab as u64, &object.0.to_le_bytes())?;
                         if let Some(top) = &mut self.intact_state()?.tops[n] {
                             top.set_map(metaslab, object);
@@ -291,15 +314,25 @@ impl Allocator {
     ///
     /// Fails only if deferred space was reallocated, which is a bug.
     pub fn committed(&self, mos: Arc<dyn ObjectSet>, next: Txg) -> Result<()> {
+        self.dedup_committed()?;
         let mut state = self.intact_state()?;
         state.mos = Some(mos);
         self.txg.store(next.0, Ordering::Relaxed);
+        if let Some(references) = &mut state.references {
+            references.committed();
+            self.has_references.store(references.is_used(), Ordering::Relaxed);
+        }
         state.tops.iter_mut().flatten().try_for_each(Top::committed)
     }
 
     fn vdev(&self, number: u32) -> Result<&Vdev> {
         let vdev = self.reader.vdevs().tops().get(number as usize);
         vdev.ok_or_else(|| Error::no_vdev(number))
+    }
+
+    /// Frees the space of a block that was in a deduplication table and has no references.
+    pub(crate) fn free_unshared(&self, block: &BlockPointer) -> Result<()> {
+        self.free_places(block, 0)
     }
 
     /// Frees the space of a block without further references.
@@ -312,7 +345,7 @@ impl Allocator {
         for place in block.dvas() {
             // The DVA of a gang header includes its pieces, which were freed separately.
             let size = match place.is_gang() {
-                true => self.vdev(place.vdev())?.asize(gang::HEADER_BYTES as u64, block.physical_birth()),
+                true => self.vdev(place.vdev())?.asize(HEADER_BYTES_MIN as u64, block.physical_birth()),
                 false => place.asize(),
             };
             self.give_back(place, size, block.physical_birth()).map_err(|error| error.at_address(place))?;
@@ -364,11 +397,12 @@ impl Space for Allocator {
         if block.kind() != BlockKind::Normal {
             return 0;
         }
-        let size = |place: Dva| {
-            let ratio = self.deflate.get(place.vdev() as usize).copied().unwrap_or(0);
-            deflated(place.asize(), ratio)
-        };
-        block.dvas().map(size).fold(0, u64::saturating_add)
+        block.dvas().map(|place| self.dva_dsize(place)).fold(0, u64::saturating_add)
+    }
+
+    fn gang_header_bytes(&self, place: Dva) -> usize {
+        let top = self.vdevs().tops().get(place.vdev() as usize);
+        top.map_or(HEADER_BYTES_MIN, |top| top.config().gang_header_bytes())
     }
 
     fn allocate(&self, psize: u64, copies: u8, class: AllocationClass) -> Result<Vec<Dva>> {
@@ -417,6 +451,10 @@ impl Space for Allocator {
         self.reader.vdevs().write_places(places, self.txg())
     }
 
+    fn share(&self, block: &BlockPointer) -> Result<()> {
+        self.add_reference(block)
+    }
+
     fn free(&self, block: &BlockPointer) -> Result<()> {
         match self.release(block)? {
             Release::Last => self.free_places(block, 0),
@@ -436,6 +474,13 @@ impl State {
         limit: u64,
         others: &[Dva],
     ) -> Result<Option<Dva>> {
+        let class = match class {
+            AllocationClass::Small if self.has_room_for_small() => AllocationClass::Special,
+            AllocationClass::Small => AllocationClass::Normal,
+            // Deduplication tables are metadata if there are no vdevs for them (`spa_preferred_class`).
+            AllocationClass::Dedup if self.of_class(class).next().is_none() => AllocationClass::Special,
+            other => other,
+        };
         let classes = [class, AllocationClass::Normal];
         for &class in &classes[usize::from(class == AllocationClass::Normal)..] {
             let tops: Vec<usize> = self.of_class(class).collect();
@@ -470,6 +515,14 @@ impl State {
             }
         }
         Ok(None)
+    }
+
+    /// Returns `true` if special vdevs have more free space than the part that is reserved for metadata.
+    fn has_room_for_small(&self) -> bool {
+        let special = || self.of_class(AllocationClass::Special).filter_map(|n| self.tops[n].as_ref());
+        let capacity: u64 = special().map(Top::capacity).sum();
+        let allocated: u64 = special().map(Top::allocated).sum();
+        u128::from(allocated) * 100 < u128::from(capacity) * (100 - SPECIAL_RESERVE_PERCENT)
     }
 
     fn of_class(&self, class: AllocationClass) -> impl Iterator<Item = usize> + '_ {
@@ -531,6 +584,19 @@ impl State {
         }
         Ok(())
     }
+}
+
+fn is_deflated(mos: &dyn ObjectSet) -> Result<bool> {
+    Ok(Zap::open(mos, DIRECTORY_OBJECT)?.lookup("deflate")?.is_some())
+}
+
+fn ratios_of(tops: &[Vdev], is_deflated: bool) -> Vec<u64> {
+    tops.iter().map(|top| capacity::ratio(top.config(), is_deflated)).collect()
+}
+
+/// Returns the deflated bytes per sector of each vdev of a pool.
+pub(super) fn ratios(mos: &dyn ObjectSet, tops: &[Vdev]) -> Result<Vec<u64>> {
+    Ok(ratios_of(tops, is_deflated(mos)?))
 }
 
 /// The required distance of a copy from the others.

@@ -50,17 +50,15 @@ impl Capacity {
             if space.belongs_to != Some(AllocationClass::Normal) {
                 continue;
             }
-            let metaslabs = space.metaslabs();
-            let logs = u64::from(metaslabs > METASLABS_WITHOUT_LOG);
+            let has_log = space.metaslabs() > METASLABS_WITHOUT_LOG;
+            // The first metaslab of a new vdev is reserved. Later it is the emptiest, which has about the same size.
+            let log = if has_log { space.metaslab(0).1 } else { 0 };
             let ratio = ratio(config, is_deflated);
-            let bytes = |count: u64| {
-                deflated(count.checked_shl(u32::from(space.metaslab_shift)).unwrap_or(u64::MAX), ratio)
-            };
             // A vdev that must not be allocated from adds no space, although its data counts as used.
             if space.class.is_some() {
-                all.normal = all.normal.saturating_add(bytes(metaslabs - logs));
+                all.normal = all.normal.saturating_add(deflated(space.capacity() - log, ratio));
             }
-            all.log = all.log.saturating_add(bytes(logs));
+            all.log = all.log.saturating_add(deflated(log, ratio));
         }
         all
     }

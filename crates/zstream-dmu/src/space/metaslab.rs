@@ -137,6 +137,11 @@ impl Metaslab {
         Ok(Self { start, size, map: Some(object), allocated, loaded: None })
     }
 
+    /// Returns start and size.
+    pub(super) fn range(&self) -> (u64, u64) {
+        (self.start, self.size)
+    }
+
     pub(super) fn allocated(&self) -> u64 {
         self.allocated
     }

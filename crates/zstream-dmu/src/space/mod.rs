@@ -2,9 +2,11 @@
 
 mod allocator;
 mod capacity;
+mod dedup;
 mod free_space;
 pub(crate) mod kept;
 mod metaslab;
+pub(crate) mod missed_txgs;
 mod obsolete;
 mod release;
 pub(crate) mod space_map;
@@ -17,6 +19,7 @@ pub(crate) mod vdev_space;
 
 pub use self::allocator::{Allocator, MapForm};
 pub use self::capacity::Capacity;
+pub use self::dedup::dedup_totals;
 pub use self::vdev_space::{LogSpaceMaps, VdevSpace};
 
 /// The part of a pool that an allocation must leave free.

@@ -28,6 +28,8 @@ pub(super) struct Top {
     metaslab_shift: u8,
     pub(super) array: ObjectId,
     metaslabs: Vec<Metaslab>,
+    /// The size of all metaslabs.
+    capacity: u64,
     /// The metaslab of the last allocation, for each copy of a block. Copies are stored far apart, and consecutive
     /// writes next to each other.
     active: [Option<usize>; DVAS_PER_BLOCK_POINTER],
@@ -39,7 +41,10 @@ impl Top {
     /// Returns the space of an empty vdev. `config` is its part of the pool's config, and `ratio` its deflate ratio.
     pub(super) fn new(space: &VdevSpace, config: &VdevConfig, ratio: u64) -> Result<Self> {
         space.validate()?;
-        let metaslab = |n| Metaslab::new(n << space.metaslab_shift, 1 << space.metaslab_shift);
+        let metaslab = |n| {
+            let (start, size) = space.metaslab(n);
+            Metaslab::new(start, size)
+        };
         Ok(Self {
             vdev: space.vdev,
             class: space.class,
@@ -49,6 +54,7 @@ impl Top {
             metaslab_shift: space.metaslab_shift,
             array: space.metaslab_array,
             metaslabs: (0..space.metaslabs()).map(metaslab).collect(),
+            capacity: space.capacity(),
             active: [None; DVAS_PER_BLOCK_POINTER],
             taken: 0,
         })
@@ -58,7 +64,7 @@ impl Top {
     pub(super) fn open(&mut self, mos: &dyn ObjectSet) -> Result<()> {
         let maps = metaslab::read_array(mos, self.array, self.metaslabs.len() as u64)?;
         for (n, object) in maps.into_iter().enumerate().filter(|(_, object)| *object != 0) {
-            let (start, size) = ((n as u64) << self.metaslab_shift, 1 << self.metaslab_shift);
+            let (start, size) = self.metaslabs[n].range();
             self.metaslabs[n] = Metaslab::open(mos, ObjectId(object), start, size)?;
         }
         Ok(())
@@ -70,7 +76,7 @@ impl Top {
     }
 
     pub(super) fn capacity(&self) -> u64 {
-        (self.metaslabs.len() as u64) << self.metaslab_shift
+        self.capacity
     }
 
     pub(super) fn allocated(&self) -> u64 {

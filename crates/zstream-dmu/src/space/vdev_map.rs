@@ -53,7 +53,7 @@ impl Addition {
         let object = match self.map {
             Some(object) => object,
             None => {
-                let object = space_map_write::create(mos, form.histogram, BLOCK_BYTES)?;
+                let object = space_map_write::create_with_blocks(mos, form.histogram, BLOCK_BYTES)?;
                 ZapMut::open(mos, self.zap)?.add(self.name, &Value::word(object.0))?;
                 object
             }

@@ -71,6 +71,8 @@ pub struct VdevSpace {
     pub metaslab_array: ObjectId,
     /// The logarithm of the metaslab size.
     pub metaslab_shift: u8,
+    /// The number of bytes of which the allocations on the vdev are multiples, besides sectors.
+    pub alignment: u64,
     /// The object with the transaction groups since which the changes of each metaslab are only in the logs
     /// (`com.delphix:ms_unflushed_phys_txgs` of the vdev's ZAP), if there is one.
     pub unflushed_txgs: Option<ObjectId>,
@@ -140,6 +142,7 @@ impl VdevSpace {
             asize,
             metaslab_array: ObjectId(array),
             metaslab_shift,
+            alignment: config.kind.block_alignment(),
             unflushed_txgs: object(UNFLUSHED_TXGS)?,
             checkpoint_map: object(CHECKPOINT_MAP)?,
             class: if is_allocating(zap.as_ref())? { belongs_to } else { None },
@@ -153,6 +156,22 @@ impl VdevSpace {
         self.asize.checked_shr(u32::from(self.metaslab_shift)).unwrap_or(0)
     }
 
+    /// Returns start and size of a metaslab. It has whole units of allocation; what is left over between metaslabs is
+    /// not used (`vdev_draid_metaslab_init`).
+    #[must_use]
+    pub fn metaslab(&self, index: u64) -> (u64, u64) {
+        let (start, size) = (index << self.metaslab_shift, 1_u64 << self.metaslab_shift);
+        let aligned = start.next_multiple_of(self.alignment);
+        let left = size.saturating_sub(aligned - start);
+        (aligned, left - left % self.alignment)
+    }
+
+    /// Returns the size of all metaslabs in bytes.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        (0..self.metaslabs()).map(|index| self.metaslab(index).1).fold(0, u64::saturating_add)
+    }
+
     /// Returns the allocated ranges of the vdev as of the last transaction group.
     ///
     /// # Errors
@@ -164,9 +183,9 @@ impl VdevSpace {
         let mut allocated = RangeSet::default();
         for (index, &map) in (0..).zip(&maps) {
             if map != 0 {
-                let start = index << self.metaslab_shift;
+                let (start, size) = self.metaslab(index);
                 let map = SpaceMap::open(mos, ObjectId(map))?;
-                map.replay(mos, start, 1 << self.metaslab_shift, self.ashift, &mut allocated)?;
+                map.replay(mos, start, size, self.ashift, &mut allocated)?;
             }
         }
         self.replay_logs(mos, logs, &mut |change, start, end| change.apply(&mut allocated, start, end))?;
@@ -266,6 +285,11 @@ impl VdevSpace {
                 format!("vdev has {count} metaslabs of 2^{shift} bytes, at most {METASLABS_MAX} are allowed");
             return Err(Error::corrupt("vdev", detail));
         }
+        if 1 << shift < self.alignment {
+            let unit = self.alignment;
+            let detail = format!("vdev has metaslabs of 2^{shift} bytes, but allocates {unit} bytes at once");
+            return Err(Error::corrupt("vdev", detail));
+        }
         Ok(())
     }
 
@@ -285,6 +309,31 @@ mod tests {
 
     use super::*;
     use crate::space::space_map::tests::map;
+
+    #[test]
+    fn metaslabs_have_whole_units_of_allocation() {
+        let mut vdev = VdevSpace {
+            vdev: 0,
+            ashift: 9,
+            asize: 201_326_592,
+            metaslab_array: ObjectId(8),
+            metaslab_shift: 24,
+            alignment: 1,
+            unflushed_txgs: None,
+            checkpoint_map: None,
+            class: None,
+            belongs_to: None,
+        };
+        assert_eq!((vdev.metaslab(1), vdev.capacity()), ((1 << 24, 1 << 24), 201_326_592));
+        // Stripes of dRAID of 1536 bytes.
+        vdev.alignment = 1536;
+        assert_eq!([0, 1].map(|n| vdev.metaslab(n)), [(0, 16_776_192), (16_777_728, 16_776_192)]);
+        assert_eq!(vdev.metaslab(3), (3 << 24, 16_776_192));
+        assert_eq!(vdev.capacity(), (0..12).map(|n| vdev.metaslab(n).1).sum::<u64>());
+        assert!(vdev.validate().is_ok());
+        vdev.alignment = (1 << 24) + 1536;
+        assert!(vdev.validate().is_err());
+    }
 
     #[test]
     fn logs_count_from_when_a_metaslab_was_last_flushed() {
@@ -309,6 +358,7 @@ mod tests {
             asize: 2 << 20,
             metaslab_array: ObjectId(8),
             metaslab_shift: 20,
+            alignment: 1,
             unflushed_txgs: Some(ObjectId(9)),
             checkpoint_map: None,
             class: Some(AllocationClass::Normal),

@@ -20,8 +20,10 @@
 //! An error loses the transaction group. The pool on the devices is unchanged, but the state in memory (the writable
 //! MOS, the allocator) is no longer valid. It must be dropped, and the pool opened again.
 
-pub(crate) mod features;
+mod dedup;
+pub mod features;
 mod logs;
+mod references;
 
 use std::sync::Arc;
 
@@ -99,7 +101,7 @@ pub fn commit(
     }
     // Frees must be written, too.
     let reserve = space.set_reserve(Reserve::Nothing);
-    let root = converge(parts.mos, space, account);
+    let root = converge(parts.mos, space, parts.now, account);
     space.set_reserve(reserve);
     let root = root?;
     parts.uberblocks.flush_data()?;
@@ -125,10 +127,13 @@ pub fn commit(
 fn converge(
     mos: &mut ObjsetWriter,
     space: &Allocator,
+    now: u64,
     account: &mut dyn FnMut(&mut dyn ObjectStore, &SpaceDelta) -> Result<()>,
 ) -> Result<BlockPointer> {
     logs::retire(mos, space)?;
+    references::write(mos, space)?;
     for pass in 1..=PASSES_MAX {
+        dedup::write(mos, space, now)?;
         let mut ledger = MosLedger { space, delta: SpaceDelta::default() };
         let root = mos.sync(&mut ledger)?;
         let delta = ledger.delta;

@@ -5,10 +5,11 @@
 
 use zstream_format::nvlist::NvList;
 
+use super::draid::config::{check_spares, parse_shape, parse_spare};
 pub use super::kind::VdevType;
 use super::raidz::{Expansion, Geometry};
 use crate::error::{Error, Fault, Result};
-use crate::ids::Guid;
+use crate::ids::{Guid, ObjectId};
 
 /// The maximum depth of a tree: root, raidz, spare, replacing, disk, and a reserve.
 pub(crate) const DEPTH_MAX: usize = 8;
@@ -18,6 +19,9 @@ pub(crate) const VDEVS_MAX: usize = 65_536;
 
 /// The range of the binary logarithm of the sector size (`ASHIFT_MIN`, `ASHIFT_MAX`).
 pub(crate) const ASHIFT_RANGE: std::ops::RangeInclusive<u64> = 9..=16;
+
+/// The pair with the dirty time log of a member (`ZPOOL_CONFIG_DTL`).
+pub(crate) const MISSED_LOG: &str = "DTL";
 
 /// A vdev and its children.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +50,8 @@ pub struct VdevConfig {
     pub is_offline: bool,
     /// The MOS object of the mapping; on indirect vdevs.
     pub indirect_object: Option<u64>,
+    /// The MOS object with the transaction groups that the member missed; on members that ever missed some.
+    pub missed_log: Option<u64>,
     /// The children.
     pub children: Vec<VdevConfig>,
 }
@@ -67,6 +73,7 @@ impl VdevConfig {
             zap: None,
             is_offline: false,
             indirect_object: None,
+            missed_log: None,
             children: Vec::new(),
         }
     }
@@ -78,13 +85,21 @@ impl VdevConfig {
     /// an error of the kind unsupported, with its name.
     pub fn parse(list: &NvList) -> Result<Self> {
         let mut left = VDEVS_MAX;
-        parse(list, 0, &mut left)
+        let config = parse(list, 0, &mut left)?;
+        check_spares(&config, &mut Vec::new())?;
+        Ok(config)
     }
 
     /// Returns the sum of all guids in the tree, modulo 2^64 (`ub_guid_sum` for the root).
     #[must_use]
     pub fn guid_sum(&self) -> u64 {
         self.children.iter().fold(self.guid.0, |sum, child| sum.wrapping_add(child.guid_sum()))
+    }
+
+    /// Returns the object of the dirty time log, if the member has one.
+    #[must_use]
+    pub(crate) fn missed_log(&self) -> Option<ObjectId> {
+        self.missed_log.filter(|&object| object != 0).map(ObjectId)
     }
 
     /// Returns an iterator over all vdevs of the tree, parents first.
@@ -101,7 +116,7 @@ impl VdevConfig {
     #[must_use]
     pub(crate) fn display_name(&self) -> String {
         match &self.path {
-            Some(path) if self.kind.is_leaf() => path.clone(),
+            Some(path) if self.kind.is_leaf() || matches!(self.kind, VdevType::DraidSpare(_)) => path.clone(),
             _ if self.kind.is_leaf() => format!("{}", self.guid.0),
             _ => format!("{}-{}", self.kind.name(), self.id),
         }
@@ -155,6 +170,7 @@ fn parse(list: &NvList, depth: usize, left: &mut usize) -> Result<VdevConfig> {
         zap: number("com.delphix:vdev_zap_top"),
         is_offline: ["offline", "faulted", "removed"].iter().any(|key| number(key).unwrap_or(0) != 0),
         indirect_object: number("com.delphix:indirect_object"),
+        missed_log: number(MISSED_LOG),
         children,
     })
 }
@@ -185,16 +201,8 @@ fn kind(name: &str, list: &NvList, ashift: Option<u8>, children: &[VdevConfig]) 
             geometry.validate().map_err(|detail| Error::corrupt("vdev tree", detail))?;
             VdevType::Raidz(geometry)
         }
-        "draid" => {
-            let number = |key: &str| list.get_u64(key).map_or("?".to_owned(), |value| value.to_string());
-            VdevType::Draid(format!(
-                "draid{}:{}d:{}c:{}s",
-                number("nparity"),
-                number("draid_ndata"),
-                children.len(),
-                number("draid_nspares")
-            ))
-        }
+        "draid" => VdevType::Draid(parse_shape(list, ashift, children.len())?),
+        "dspare" => VdevType::DraidSpare(parse_spare(list)?),
         "hole" => VdevType::Hole,
         "missing" => VdevType::Missing,
         "indirect" => VdevType::Indirect,
@@ -362,13 +370,5 @@ mod tests {
             deep = parent;
         }
         assert!(message(deep).contains("more than 8 levels"));
-    }
-
-    #[test]
-    fn draid_keeps_its_full_name() {
-        let mut list = raidz(vec![leaf(0, 1), leaf(1, 2)]);
-        list.set("type", zstream_format::nvlist::NvValue::String("draid".into()));
-        list.add_u64("draid_ndata", 4).add_u64("draid_nspares", 1);
-        assert_eq!(VdevConfig::parse(&list).unwrap().kind.name(), "draid1:4d:2c:1s");
     }
 }

@@ -3,6 +3,7 @@
 //! Every match here and in the vdev tree names every kind, so that the compiler points to each place that a new kind
 //! needs: here, `Kind` of the tree, and a module of its own for the layout of its blocks.
 
+use super::draid;
 use super::raidz::Geometry;
 use crate::ids::Txg;
 
@@ -23,8 +24,10 @@ pub enum VdevType {
     Spare,
     /// Raidz: data and parity columns across the children.
     Raidz(Geometry),
-    /// Declustered raidz, which zstream cannot read. The text is its full name, such as `draid2:4d:10c:1s`.
-    Draid(String),
+    /// Declustered raidz: groups of data and parity columns across the children, with distributed spares.
+    Draid(draid::Geometry),
+    /// A distributed spare, by its number, in place of a member of dRAID. It has no device.
+    DraidSpare(usize),
     /// The slot of a removed log device.
     Hole,
     /// A vdev about which nothing is known.
@@ -45,7 +48,8 @@ impl VdevType {
             Self::Replacing => "replacing".to_owned(),
             Self::Spare => "spare".to_owned(),
             Self::Raidz(geometry) => format!("raidz{}", geometry.parity),
-            Self::Draid(name) => name.clone(),
+            Self::Draid(geometry) => geometry.name(),
+            Self::DraidSpare(_) => "dspare".to_owned(),
             Self::Hole => "hole".to_owned(),
             Self::Missing => "missing".to_owned(),
             Self::Indirect => "indirect".to_owned(),
@@ -63,6 +67,7 @@ impl VdevType {
             | Self::Spare
             | Self::Raidz(_)
             | Self::Draid(_)
+            | Self::DraidSpare(_)
             | Self::Hole
             | Self::Missing
             | Self::Indirect => false,
@@ -75,13 +80,14 @@ impl VdevType {
     pub fn asize(&self, ashift: u8, psize: u64, birth: Txg) -> u64 {
         match self {
             Self::Raidz(geometry) => geometry.asize(psize, geometry.logical_width(birth.0)),
+            Self::Draid(geometry) => geometry.asize(psize),
             Self::Root
             | Self::File
             | Self::Disk
             | Self::Mirror
             | Self::Replacing
             | Self::Spare
-            | Self::Draid(_)
+            | Self::DraidSpare(_)
             | Self::Hole
             | Self::Missing
             | Self::Indirect => psize.next_multiple_of(1 << ashift),
@@ -94,13 +100,14 @@ impl VdevType {
     pub fn striped_asize(&self, psize: u64) -> Option<u64> {
         match self {
             Self::Raidz(geometry) => Some(geometry.asize(psize, geometry.children)),
+            Self::Draid(geometry) => Some(geometry.asize(psize)),
             Self::Root
             | Self::File
             | Self::Disk
             | Self::Mirror
             | Self::Replacing
             | Self::Spare
-            | Self::Draid(_)
+            | Self::DraidSpare(_)
             | Self::Hole
             | Self::Missing
             | Self::Indirect => None,
@@ -112,13 +119,14 @@ impl VdevType {
     pub(crate) fn data_disks(&self) -> u64 {
         match self {
             Self::Raidz(geometry) => (geometry.children - geometry.parity) as u64,
+            Self::Draid(geometry) => (geometry.disks() - geometry.parity) as u64,
             Self::Root
             | Self::File
             | Self::Disk
             | Self::Mirror
             | Self::Replacing
             | Self::Spare
-            | Self::Draid(_)
+            | Self::DraidSpare(_)
             | Self::Hole
             | Self::Missing
             | Self::Indirect => 1,
@@ -130,9 +138,70 @@ impl VdevType {
     pub(crate) fn losses_allowed(&self, children: usize) -> Option<usize> {
         match self {
             Self::Raidz(geometry) => Some(geometry.parity),
+            Self::Draid(geometry) => Some(geometry.parity),
             Self::Mirror | Self::Replacing | Self::Spare => Some(children.saturating_sub(1)),
-            Self::Root | Self::File | Self::Disk | Self::Draid(_) | Self::Hole | Self::Indirect => Some(0),
+            Self::Root | Self::File | Self::Disk | Self::DraidSpare(_) | Self::Hole | Self::Indirect => {
+                Some(0)
+            }
             Self::Missing => None,
+        }
+    }
+
+    /// Returns the size in bytes that each member needs for a vdev of `asize` bytes (`vdev_op_min_asize`).
+    #[must_use]
+    pub fn member_bytes(&self, asize: u64) -> u64 {
+        match self {
+            Self::Raidz(geometry) => asize.div_ceil(geometry.children as u64),
+            Self::Draid(geometry) => geometry.member_bytes(asize),
+            Self::Root
+            | Self::File
+            | Self::Disk
+            | Self::Mirror
+            | Self::Replacing
+            | Self::Spare
+            | Self::DraidSpare(_)
+            | Self::Hole
+            | Self::Missing
+            | Self::Indirect => asize,
+        }
+    }
+
+    /// Returns the number of sectors with content, without parity, in the smallest allocation.
+    #[must_use]
+    pub(crate) fn content_sectors_min(&self) -> usize {
+        match self {
+            Self::Draid(geometry) => geometry.numbers().data,
+            Self::Raidz(_)
+            | Self::Root
+            | Self::File
+            | Self::Disk
+            | Self::Mirror
+            | Self::Replacing
+            | Self::Spare
+            | Self::DraidSpare(_)
+            | Self::Hole
+            | Self::Missing
+            | Self::Indirect => 1,
+        }
+    }
+
+    /// Returns the number of bytes of which the offset and the allocated size of every block are multiples, besides
+    /// sectors (`vdev_draid_get_astart`).
+    #[must_use]
+    pub fn block_alignment(&self) -> u64 {
+        match self {
+            Self::Draid(geometry) => geometry.stripe_bytes(),
+            Self::Raidz(_)
+            | Self::Root
+            | Self::File
+            | Self::Disk
+            | Self::Mirror
+            | Self::Replacing
+            | Self::Spare
+            | Self::DraidSpare(_)
+            | Self::Hole
+            | Self::Missing
+            | Self::Indirect => 1,
         }
     }
 
@@ -149,6 +218,7 @@ impl VdevType {
             | Self::Spare
             | Self::Raidz(_)
             | Self::Draid(_)
+            | Self::DraidSpare(_)
             | Self::Missing => false,
         }
     }
@@ -165,6 +235,7 @@ impl VdevType {
             | Self::Replacing
             | Self::Spare
             | Self::Draid(_)
+            | Self::DraidSpare(_)
             | Self::Hole
             | Self::Missing
             | Self::Indirect => false,
@@ -176,14 +247,16 @@ impl VdevType {
     #[must_use]
     pub(crate) fn why_not_written(&self) -> Option<&'static str> {
         match self {
-            Self::Replacing | Self::Spare => Some(", which is being replaced"),
-            Self::Draid(_) => Some(""),
+            Self::DraidSpare(_) => Some(", which is in use"),
             Self::Raidz(_) if self.is_expanding() => Some(", which is being expanded"),
             Self::Raidz(_)
+            | Self::Draid(_)
             | Self::Root
             | Self::File
             | Self::Disk
             | Self::Mirror
+            | Self::Replacing
+            | Self::Spare
             | Self::Hole
             | Self::Indirect
             | Self::Missing => None,

@@ -6,20 +6,26 @@
 //!  |     +- leaf                   offset 0 is 4 MiB into the device
 //!  |     +- Replacing (a mirror)
 //!  +- 1: Raidz                     columns, see `raidz`
-//!  +- 2: Indirect                  translated to other top-level vdevs, see `indirect`
+//!  +- 2: Draid                     groups of columns over all children, see `draid`
+//!  |     +- Spare (a mirror)
+//!  |           +- DraidSpare       the same offset on another child of the dRAID vdev
+//!  +- 3: Indirect                  translated to other top-level vdevs, see `indirect`
 //! ```
 //!
 //! The content of a member is trusted only after the checksum of the block matches. A read therefore has a
 //! verification, and tries copies, and with raidz reconstructions, until one passes. Members that turn out to be
-//! corrupt are reported as [`Damage`]. Missing members are not damage; they are in the state of the tree.
+//! corrupt are reported as [`Damage`]. Missing members are not damage; they are in the state of the tree. Neither is
+//! what a member missed while it was absent, see `missed`.
 
 pub(crate) mod arithmetic;
 pub(crate) mod config;
+pub(crate) mod draid;
 pub(crate) mod indirect;
 mod kind;
 pub mod label;
 pub(crate) mod label_write;
 mod mirror;
+mod missed;
 pub(crate) mod raidz;
 mod shape;
 mod size;
@@ -33,8 +39,10 @@ use std::sync::{Arc, OnceLock};
 
 pub use self::arithmetic::{TYPICAL_BYTES, deflated};
 pub use self::config::{PoolConfig, PoolState, VdevConfig, VdevType};
+use self::draid::{DistributedSpare, Family, Home};
 use self::indirect::Mapping;
-use self::raidz::Geometry;
+use self::missed::Missed;
+use self::raidz::{Geometry, Map};
 pub use self::shape::Shape;
 pub use self::size::CutMember;
 pub(crate) use self::size::MEMBER_BYTES_MIN;
@@ -66,6 +74,7 @@ pub enum DamageCause {
 
 /// A range of a device with a corrupt or unreadable part of a block.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Damage {
     /// The path or name of the member.
     pub vdev: String,
@@ -149,6 +158,7 @@ pub struct Vdev {
     config: VdevConfig,
     name: String,
     kind: Kind,
+    missed: Missed,
 }
 
 #[derive(Debug)]
@@ -156,24 +166,29 @@ enum Kind {
     Leaf(Option<Arc<dyn Device>>),
     Mirror(Vec<Vdev>),
     Raidz(Geometry, Vec<Vdev>),
+    Draid(Arc<Family>),
+    DraidSpare(DistributedSpare),
     Indirect(OnceLock<Mapping>),
     /// A vdev without blocks.
     Nothing,
 }
 
+/// The devices of a pool, and the progress of its raidz expansion.
+struct Found<'a> {
+    members: &'a HashMap<Guid, Member>,
+    reflowed_to: u64,
+}
+
 impl Vdev {
-    fn build(config: &VdevConfig, members: &HashMap<Guid, Member>, reflowed_to: u64) -> Result<Self> {
-        let children = || {
-            config
-                .children
-                .iter()
-                .map(|child| Self::build(child, members, reflowed_to))
-                .collect::<Result<Vec<_>>>()
+    fn build(config: &VdevConfig, found: &Found<'_>, home: &Home) -> Result<Self> {
+        let children_in = |home: &Home| {
+            config.children.iter().map(|child| Self::build(child, found, home)).collect::<Result<Vec<_>>>()
         };
+        let children = || children_in(home);
         let mut name = config.display_name();
         let kind = match &config.kind {
             VdevType::File | VdevType::Disk => {
-                let member = members.get(&config.guid);
+                let member = found.members.get(&config.guid);
                 if let Some(member) = member {
                     name.clone_from(&member.name);
                 }
@@ -183,18 +198,25 @@ impl Vdev {
             VdevType::Raidz(geometry) => {
                 let mut geometry = geometry.clone();
                 if let Some(reflowed) = &mut geometry.expansion.reflowed_to {
-                    *reflowed = reflowed_to;
+                    *reflowed = found.reflowed_to;
                 }
                 Kind::Raidz(geometry, children()?)
             }
-            VdevType::Draid(name) => {
-                return Err(Error::unsupported(format!("dRAID vdev {name}-{}", config.id)));
+            VdevType::Draid(geometry) => {
+                let home = Home::default();
+                Kind::Draid(home.settle(geometry.clone(), children_in(&home)?))
             }
+            VdevType::DraidSpare(id) => Kind::DraidSpare(DistributedSpare { home: home.clone(), id: *id }),
             VdevType::Indirect => Kind::Indirect(OnceLock::new()),
             VdevType::Hole | VdevType::Missing => Kind::Nothing,
             VdevType::Root => return Err(Error::corrupt("vdev tree", "a root vdev is below the root")),
         };
-        Ok(Self { config: VdevConfig { children: Vec::new(), ..config.clone() }, name, kind })
+        Ok(Self {
+            config: VdevConfig { children: Vec::new(), ..config.clone() },
+            name,
+            kind,
+            missed: Missed::default(),
+        })
     }
 
     /// Returns the config, without its list of children: see [`Vdev::children`].
@@ -220,7 +242,8 @@ impl Vdev {
     pub fn children(&self) -> &[Vdev] {
         match &self.kind {
             Kind::Mirror(children) | Kind::Raidz(_, children) => children,
-            Kind::Leaf(_) | Kind::Indirect(_) | Kind::Nothing => &[],
+            Kind::Draid(family) => &family.children,
+            Kind::Leaf(_) | Kind::DraidSpare(_) | Kind::Indirect(_) | Kind::Nothing => &[],
         }
     }
 
@@ -229,7 +252,12 @@ impl Vdev {
     pub fn device(&self) -> Option<&Arc<dyn Device>> {
         match &self.kind {
             Kind::Leaf(device) => device.as_ref(),
-            Kind::Mirror(_) | Kind::Raidz(..) | Kind::Indirect(_) | Kind::Nothing => None,
+            Kind::Mirror(_)
+            | Kind::Raidz(..)
+            | Kind::Draid(_)
+            | Kind::DraidSpare(_)
+            | Kind::Indirect(_)
+            | Kind::Nothing => None,
         }
     }
 
@@ -242,15 +270,16 @@ impl Vdev {
         };
         match &self.kind {
             Kind::Leaf(Some(_)) if self.config.is_offline => VdevState::Offline,
-            Kind::Leaf(Some(_)) | Kind::Indirect(_) => VdevState::Online,
+            Kind::Leaf(Some(_)) | Kind::DraidSpare(_) | Kind::Indirect(_) => VdevState::Online,
             Kind::Leaf(None) => VdevState::Unavailable,
             Kind::Nothing if self.config.kind == VdevType::Hole => VdevState::Online,
             Kind::Nothing => VdevState::Unavailable,
             Kind::Mirror(children) if children.iter().any(Vdev::is_available) => worst(children),
-            Kind::Raidz(geometry, children) => {
+            Kind::Raidz(..) | Kind::Draid(_) => {
+                let children = self.children();
                 let missing = children.iter().filter(|child| !child.is_available()).count();
                 let state = worst(children);
-                if missing <= geometry.parity {
+                if Some(missing) <= self.config.kind.losses_allowed(children.len()) {
                     state.min(VdevState::Degraded)
                 } else {
                     VdevState::Unavailable
@@ -266,24 +295,28 @@ impl Vdev {
         self.state() != VdevState::Unavailable
     }
 
-    /// Returns `true` if the content is expected to be current: the vdev has a device that is present and not
-    /// offline.
-    fn counts(&self) -> bool {
+    /// Returns `true` if blocks that were born in `birth` are expected to be on the vdev: it has a device that is
+    /// present, not offline, and did not miss that transaction group.
+    fn counts(&self, birth: u64) -> bool {
         match &self.kind {
-            Kind::Mirror(children) => children.iter().any(Vdev::counts),
-            Kind::Leaf(_) | Kind::Raidz(..) | Kind::Indirect(_) | Kind::Nothing => {
-                self.is_available() && !self.config.is_offline
-            }
+            Kind::Mirror(children) => children.iter().any(|child| child.counts(birth)),
+            Kind::Leaf(_)
+            | Kind::Raidz(..)
+            | Kind::Draid(_)
+            | Kind::DraidSpare(_)
+            | Kind::Indirect(_)
+            | Kind::Nothing => self.is_available() && !self.config.is_offline && !self.missed(birth),
         }
     }
 
     /// Reads `out.len()` bytes at `offset` that pass the verification.
     fn read(&self, offset: u64, birth: u64, out: &mut [u8], reading: &mut Reading<'_>) -> Result<()> {
         match &self.kind {
-            Kind::Leaf(_) => self.read_leaf_verified(offset, out, reading),
+            Kind::Leaf(_) => self.read_leaf_verified(offset, birth, out, reading),
             Kind::Mirror(children) => mirror::read(children, offset, birth, out, reading),
-            Kind::Raidz(geometry, children) => {
-                raidz::Place { name: &self.name, geometry, children, offset, birth }.read(out, reading)
+            Kind::Raidz(..) | Kind::Draid(_) => self.place(offset, out.len(), birth)?.read(out, reading),
+            Kind::DraidSpare(spare) => {
+                spare.with_member(offset, |member| member.read(offset, birth, out, reading))
             }
             Kind::Indirect(_) | Kind::Nothing => Err(self.holds_nothing()),
         }
@@ -294,7 +327,25 @@ impl Vdev {
         match &self.kind {
             Kind::Mirror(children) => children.iter().map(Vdev::sources).sum(),
             Kind::Leaf(None) => 0,
-            Kind::Leaf(Some(_)) | Kind::Raidz(..) | Kind::Indirect(_) | Kind::Nothing => 1,
+            Kind::Leaf(Some(_))
+            | Kind::Raidz(..)
+            | Kind::Draid(_)
+            | Kind::DraidSpare(_)
+            | Kind::Indirect(_)
+            | Kind::Nothing => 1,
+        }
+    }
+
+    /// Returns `true` if blocks that were born in `birth` are expected in source number `source`.
+    fn source_counts(&self, birth: u64, source: usize) -> bool {
+        match &self.kind {
+            Kind::Mirror(children) => mirror::source_counts(children, birth, source),
+            Kind::Leaf(_)
+            | Kind::Raidz(..)
+            | Kind::Draid(_)
+            | Kind::DraidSpare(_)
+            | Kind::Indirect(_)
+            | Kind::Nothing => self.counts(birth),
         }
     }
 
@@ -303,12 +354,30 @@ impl Vdev {
         match &self.kind {
             Kind::Leaf(_) => self.read_leaf(offset, out),
             Kind::Mirror(children) => mirror::read_unverified(children, offset, out, birth, source),
-            Kind::Raidz(geometry, children) => {
-                raidz::Place { name: &self.name, geometry, children, offset, birth }
-                    .read_unverified(out, source)
+            Kind::Raidz(..) | Kind::Draid(_) => {
+                self.place(offset, out.len(), birth)?.read_unverified(out, source)
+            }
+            Kind::DraidSpare(spare) => {
+                spare.with_member(offset, |member| member.read_unverified(offset, out, birth, 0))
             }
             Kind::Indirect(_) | Kind::Nothing => Err(self.holds_nothing()),
         }
+    }
+
+    /// Returns the layout of a block of `len` bytes on a vdev with columns, and the children to which it refers.
+    fn striped(&self, offset: u64, len: usize, birth: u64) -> Result<(Map, &[Vdev])> {
+        match &self.kind {
+            Kind::Raidz(geometry, children) => Ok((geometry.map(offset, len, birth), children)),
+            Kind::Draid(family) => Ok((family.geometry.map(offset, len), &family.children)),
+            Kind::Leaf(_) | Kind::Mirror(_) | Kind::DraidSpare(_) | Kind::Indirect(_) | Kind::Nothing => {
+                Err(Error::internal("vdev without columns"))
+            }
+        }
+    }
+
+    fn place(&self, offset: u64, len: usize, birth: u64) -> Result<raidz::Place<'_>> {
+        let (map, children) = self.striped(offset, len, birth)?;
+        Ok(raidz::Place { name: &self.name, map, children, offset, birth })
     }
 
     fn read_leaf(&self, offset: u64, out: &mut [u8]) -> Result<()> {
@@ -321,7 +390,13 @@ impl Vdev {
         device.read_at(at, out).map_err(|error| Error::from(error).on_vdev(&self.name).at_offset(at))
     }
 
-    fn read_leaf_verified(&self, offset: u64, out: &mut [u8], reading: &mut Reading<'_>) -> Result<()> {
+    fn read_leaf_verified(
+        &self,
+        offset: u64,
+        birth: u64,
+        out: &mut [u8],
+        reading: &mut Reading<'_>,
+    ) -> Result<()> {
         let at = LEAF_DATA_START.saturating_add(offset);
         let (cause, error) = match self.read_leaf(offset, out) {
             Ok(()) => match (reading.verify)(out) {
@@ -330,7 +405,7 @@ impl Vdev {
             },
             Err(error) => (DamageCause::Unreadable, error),
         };
-        if self.counts() {
+        if self.counts(birth) {
             let vdev = self.name.clone();
             reading.damage.push(Damage { vdev, guid: self.guid(), offset: at, len: out.len() as u64, cause });
         }
@@ -364,7 +439,9 @@ impl VdevTree {
         members: &HashMap<Guid, Member>,
         reflowed_to: u64,
     ) -> Result<Self> {
-        let tops = tops.iter().map(|top| Vdev::build(top, members, reflowed_to)).collect::<Result<_>>()?;
+        let found = Found { members, reflowed_to };
+        let tops =
+            tops.iter().map(|top| Vdev::build(top, &found, &Home::default())).collect::<Result<_>>()?;
         Ok(Self { guid, tops })
     }
 
@@ -403,9 +480,15 @@ impl VdevTree {
                 let _ = place.set(mapping);
                 Ok(())
             }
-            None | Some(Kind::Leaf(_) | Kind::Mirror(_) | Kind::Raidz(..) | Kind::Nothing) => {
-                Err(Error::corrupt("mapping", format!("vdev {vdev} is not indirect")))
-            }
+            None
+            | Some(
+                Kind::Leaf(_)
+                | Kind::Mirror(_)
+                | Kind::Raidz(..)
+                | Kind::Draid(_)
+                | Kind::DraidSpare(_)
+                | Kind::Nothing,
+            ) => Err(Error::corrupt("mapping", format!("vdev {vdev} is not indirect"))),
         }
     }
 
@@ -426,9 +509,12 @@ impl VdevTree {
                 };
                 indirect::Place { tree: self, mapping, offset, birth: birth.0 }.read(out, reading)
             }
-            Kind::Leaf(_) | Kind::Mirror(_) | Kind::Raidz(..) | Kind::Nothing => {
-                top.read(offset, birth.0, out, reading)
-            }
+            Kind::Leaf(_)
+            | Kind::Mirror(_)
+            | Kind::Raidz(..)
+            | Kind::Draid(_)
+            | Kind::DraidSpare(_)
+            | Kind::Nothing => top.read(offset, birth.0, out, reading),
         }
     }
 
@@ -448,6 +534,10 @@ impl VdevTree {
             }
             // No vdev of OpenZFS is so large that it requires the upper bits, and later code adds to offsets.
             _ if end > i64::MAX as u64 => Err(bad(format!("range ends at {end:#x}, which is too large"))),
+            _ if !(end - len).is_multiple_of(top.config.kind.block_alignment()) => {
+                let unit = top.config.kind.block_alignment();
+                Err(bad(format!("offset {:#x} on {} is not a multiple of {unit}", end - len, top.name)))
+            }
             _ => Ok((top, end - len)),
         }
     }

@@ -68,8 +68,10 @@ impl Vdev {
                 }
                 return;
             }
-            Kind::Raidz(_, children) => asize_min.div_ceil(children.len().max(1) as u64),
-            Kind::Leaf(None) | Kind::Mirror(_) | Kind::Indirect(_) | Kind::Nothing => asize_min,
+            Kind::Raidz(..) | Kind::Draid(_) => self.config.kind.member_bytes(asize_min),
+            Kind::Leaf(None) | Kind::Mirror(_) | Kind::DraidSpare(_) | Kind::Indirect(_) | Kind::Nothing => {
+                asize_min
+            }
         };
         self.children().iter().for_each(|child| child.find_cut(of_child, found));
     }

@@ -11,6 +11,8 @@ pub enum AllocationClass {
     Normal,
     /// Special vdevs, if there are any: metadata.
     Special,
+    /// Special vdevs while they have more than their reserve for metadata: small blocks of files and volumes.
+    Small,
     /// Dedup vdevs, if there are any: deduplication tables.
     Dedup,
 }
@@ -28,6 +30,9 @@ pub trait Space: Send + Sync {
     /// of all copies, deflated by the ratio of the vdev, which excludes raidz parity. It is 0 for holes and embedded
     /// blocks.
     fn dsize(&self, block: &BlockPointer) -> u64;
+
+    /// Returns the size of a gang header at an allocated range with the feature `dynamic_gang_header`.
+    fn gang_header_bytes(&self, place: Dva) -> usize;
 
     /// Allocates `copies` ranges of `psize` bytes each, on different vdevs if possible.
     ///
@@ -56,6 +61,13 @@ pub trait Space: Send + Sync {
     fn write_places(&self, places: &[(Dva, &[u8])]) -> Result<()> {
         places.iter().try_for_each(|(place, bytes)| self.write(*place, bytes))
     }
+
+    /// Adds a reference to a block of content that was written in a previous transaction group.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the block cannot have several references, and if their counts cannot be read.
+    fn share(&self, block: &BlockPointer) -> Result<()>;
 
     /// Drops a reference to a block. Every reference that is removed from the pool is dropped here, with its whole
     /// pointer. The last one frees the space of the block, gang members included. The space is reused only after no

@@ -48,6 +48,8 @@ pub struct WriteProps {
     pub may_embed: bool,
     /// The handling by encryption.
     pub protection: Protection,
+    /// Data of at most this stored size, in bytes, is written to special vdevs (`zp_zpl_smallblk`).
+    pub small_bytes: u64,
     /// The number of blocks below, or of dnodes in a block of dnodes; 1 for data.
     pub fill: u64,
 }
@@ -99,7 +101,16 @@ pub trait WriteBlock: Send + Sync {
     /// allocated for the requests is then freed.
     fn write_blocks(&self, requests: &[WriteRequest<'_>]) -> Result<Vec<Written>>;
 
-    /// Frees the space of a block that was written in this transaction group and is not referenced.
+    /// Returns a pointer to the content of a block of a previous transaction group, for another place in the pool
+    /// (`dmu_brt_clone`): with a new reference to a block on vdevs, and a copy of all others.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the block cannot have several references, and if their counts cannot be read.
+    fn clone_block(&self, block: &BlockPointer) -> Result<BlockPointer>;
+
+    /// Frees the space of a block that was written in this transaction group and is not referenced, or drops the
+    /// reference of a [clone](Self::clone_block) that is not used.
     fn discard(&self, block: &BlockPointer);
 
     /// Returns the pointer that replaces `before` after its block is freed: a hole with a birth, if the pool has the

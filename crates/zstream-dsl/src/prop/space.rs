@@ -1,12 +1,12 @@
 //! The space of a pool that datasets share (`dsl_pool_adjustedsize`).
 
 use zstream_dmu::bpobj::BpObj;
+use zstream_dmu::brt::Totals;
 use zstream_dmu::mos::Features;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::pool::{Pool, directory_object};
-use zstream_dmu::space::{Capacity, VdevSpace};
+use zstream_dmu::space::{Capacity, VdevSpace, dedup_totals};
 use zstream_dmu::vdev::Vdev;
-use zstream_dmu::zap::Zap;
 use zstream_dmu::zio::AllocationClass;
 
 use crate::error::Result;
@@ -21,7 +21,7 @@ pub struct PoolSpace {
 
 impl PoolSpace {
     /// Returns the space of a pool. `None` if it depends on more than sizes and counts: with allocation classes,
-    /// deduplicated or cloned blocks, or an expanded raidz.
+    /// or an expanded raidz.
     ///
     /// # Errors
     /// Fails if the properties of a vdev cannot be read.
@@ -34,10 +34,8 @@ impl PoolSpace {
     /// # Errors
     /// Fails if the properties of a vdev cannot be read.
     pub fn over(mos: &dyn ObjectSet, tops: &[Vdev], features: &Features) -> Result<Option<Self>> {
-        let uncounted = ["block_cloning", "raidz_expansion"];
-        if uncounted.iter().any(|feature| features.is_active(feature))
-            || !zap_is_empty(mos, "DDT-statistics")?
-        {
+        let uncounted = ["raidz_expansion"];
+        if uncounted.iter().any(|feature| features.is_active(feature)) {
             return Ok(None);
         }
         let mut spaces = Vec::new();
@@ -55,13 +53,26 @@ impl PoolSpace {
         }
         let is_deflated = directory_object(mos, "deflate")?.is_some();
         let room = Capacity::of(spaces.iter().map(|(space, config)| (space, *config)), is_deflated);
+        // Datasets use the space of a cloned or deduplicated block once for each reference.
+        let saved = match features.is_active("block_cloning") {
+            true => Totals::of(mos, tops.len() as u32)?.saved_bytes,
+            false => 0,
+        };
+        let saved = saved.saturating_add(dedup_totals(mos, tops)?.saved_bytes());
+        let usable_bytes = room.usable().saturating_add(saved);
         // Space that only the checkpoint uses is not used by any dataset. Parity counts here.
         let mut kept = 0_u64;
         for (space, _) in &spaces {
             kept = kept.saturating_add(space.checkpoint_bytes(mos)?);
         }
-        let usable_bytes = room.usable().saturating_sub(kept);
+        let usable_bytes = usable_bytes.saturating_sub(kept);
         Ok(Some(Self { usable_bytes }.without_deferred(mos)?))
+    }
+
+    /// Returns the space after cloned and deduplicated blocks, which saved `before` bytes, save `now` bytes.
+    #[must_use]
+    pub fn saving(self, before: u64, now: u64) -> Self {
+        Self { usable_bytes: self.usable_bytes.saturating_sub(before).saturating_add(now) }
     }
 
     /// Returns the space without the freed blocks on the list that the next transaction group processes.
@@ -72,12 +83,4 @@ impl PoolSpace {
         };
         Ok(Self { usable_bytes: self.usable_bytes.saturating_sub(deferred) })
     }
-}
-
-/// Returns `true` if the MOS does not have this ZAP, or if it is empty.
-fn zap_is_empty(mos: &dyn ObjectSet, name: &str) -> Result<bool> {
-    let Some(object) = directory_object(mos, name)? else { return Ok(true) };
-    let zap = Zap::open(mos, object)?;
-    let first = zap.entries().next().transpose()?;
-    Ok(first.is_none())
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::block::ReadBlock;
+use zstream_dmu::brt::Totals;
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::intent_log::has_records;
 use zstream_dmu::mos::Features;
@@ -34,6 +35,7 @@ use zstream_format::object_type::ObjsetType;
 
 use super::usage::Change;
 use super::{Clock, Entropy, FirstDatasets, Tx, Wrapping};
+use crate::dataset::Dataset;
 use crate::erratum::Erratum;
 use crate::error::{Error, Result};
 use crate::phys::DatasetFlags;
@@ -54,8 +56,10 @@ pub struct WritablePool {
     pub(super) wrappings: HashMap<ObjectId, Wrapping>,
     entropy: Entropy,
     is_reproducible: bool,
-    /// The space that all datasets share; `None` if it is unknown.
+    /// The space that all datasets shared when the pool was opened; `None` if it is unknown.
     space: Option<PoolSpace>,
+    /// The sums of the blocks with several references at that time.
+    shared: Totals,
     unread: Vec<Error>,
     /// The last transaction group before the pool was opened.
     opened: Txg,
@@ -96,7 +100,8 @@ impl WritablePool {
         let space = PoolSpace::over(pool.mos(), pool.vdevs().tops(), &Features::read(pool.mos())?)?;
         let is_reproducible = seed.is_some();
         let (wrappings, unread, opened) = (HashMap::new(), Vec::new(), pool.uberblock().txg);
-        Ok(Self { pool, keyring, wrappings, entropy, is_reproducible, space, unread, opened })
+        let shared = pool.space().shared()?;
+        Ok(Self { pool, keyring, wrappings, entropy, is_reproducible, space, shared, unread, opened })
     }
 
     /// Returns the pool.
@@ -180,9 +185,12 @@ impl WritablePool {
         let clock = self.clock();
         let name = self.pool.name().to_owned();
         let parts = self.pool.parts();
+        // After a panic of another thread nothing can be committed, and no limit matters.
+        let shared = parts.space.shared().unwrap_or(self.shared);
+        let space = self.space.map(|space| space.saving(self.shared.saved_bytes, shared.saved_bytes));
         let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
         let mut tx = Tx::new(name, parts.mos, &**parts.space, reader, clock, &mut self.entropy);
-        tx.pool_space = self.space;
+        tx.pool_space = space;
         tx.keyring = Arc::clone(&self.keyring);
         tx
     }
@@ -292,6 +300,22 @@ impl WritablePool {
             Protection::Kept => Ok(Objset::open_locked(reader, head.0, phys.root)?),
             _ => Ok(Objset::open(reader, head.0, phys.root)?),
         }
+    }
+
+    /// Returns the reason for which the blocks of a dataset cannot be cloned into another one, if there is one. Their
+    /// pool must have the feature, and they must have the same key, or none.
+    ///
+    /// # Errors
+    /// Fails if the datasets cannot be read.
+    pub fn clone_refusal(&self, from: ObjectId, to: ObjectId) -> Result<Option<&'static str>> {
+        let dsl = self.dsl();
+        if !dsl.read().feature_enabled("block_cloning")? {
+            return Ok(Some("the pool does not have the feature block_cloning"));
+        }
+        let (from, to) = (dsl.dataset_by_object(from)?, dsl.dataset_by_object(to)?);
+        let key = |dataset: &Dataset<_>| Ok::<_, Error>(dataset.crypto_key()?.map(|keys| keys.wrapped.guid));
+        let is_same = from.dir().object() == to.dir().object() || key(&from)? == key(&to)?;
+        Ok((!is_same).then_some("the datasets are not encrypted with the same key"))
     }
 
     /// Returns the keys that were loaded.

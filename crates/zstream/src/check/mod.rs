@@ -1,6 +1,7 @@
 //! A check of every copy of every block of a pool, which names the damaged files.
 
 mod damage;
+mod references;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use zstream_dsl::scrub::{self, Blocks, Lines, Part};
 use zstream_dsl::{CryptoKey, Dsl, Erratum};
 
 pub use self::damage::{Damaged, DamagedBlock};
+use self::references::Counting;
+pub use self::references::{ReferenceCheck, WrongCount};
 
 use crate::control::{Control, Event};
 use crate::error::{Error, Result};
@@ -47,6 +50,8 @@ pub struct PoolCheck {
     pub checkpoint: Option<(Txg, u64)>,
     /// Datasets that the available key of their encryption root does not open, with that root.
     pub locked: Vec<(String, String)>,
+    /// The references to cloned and deduplicated blocks, if the pool has any. `None` as well if they could not be counted.
+    pub references: Option<ReferenceCheck>,
     /// Errata of the pool, with the names of the datasets that have them.
     pub errata: BTreeMap<Erratum, Vec<String>>,
 }
@@ -55,7 +60,10 @@ impl PoolCheck {
     /// True if everything was checked and is intact.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.totals.is_clean() && self.unchecked.is_empty() && self.locked.is_empty()
+        self.totals.is_clean()
+            && self.unchecked.is_empty()
+            && self.locked.is_empty()
+            && self.references.as_ref().is_none_or(ReferenceCheck::is_clean)
     }
 }
 
@@ -90,10 +98,12 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    fn count(&mut self, blocks: Blocks<'_>) {
+    fn count(&mut self, blocks: Blocks<'_>, each: &mut dyn FnMut(&Item)) {
         for block in blocks {
             match block {
-                Ok(Item { pointer, .. }) => {
+                Ok(item) => {
+                    each(&item);
+                    let pointer = item.pointer;
                     self.blocks += 1;
                     self.bytes += pointer.psize() * pointer.dvas().count() as u64;
                 }
@@ -135,14 +145,14 @@ impl Outcome {
 }
 
 /// A state of the pool: the current one, or the checkpoint.
-struct State<'a> {
+struct CheckedState<'a> {
     open: &'a OpenPool,
     lines: Lines,
     /// The blocks to check; all if `None`.
     only: Option<&'a Checkpointed>,
 }
 
-impl State<'_> {
+impl CheckedState<'_> {
     fn part_name(&self, part: Part) -> String {
         match part {
             Part::Mos => "pool metadata".to_owned(),
@@ -159,21 +169,29 @@ impl State<'_> {
         keys: &dyn Keys,
         control: &mut Control<'_>,
         outcome: &mut Outcome,
+        counting: &mut Option<Counting<'_>>,
     ) -> Result<(Vec<Damaged>, Vec<String>)> {
         let mut totals = outcome.check.totals;
         let parts = scrub::parts(&self.open.pool, &self.lines, &mut |part, blocks| {
+            let mut count = |item: &Item| {
+                if let Some(counting) = counting.as_mut() {
+                    counting.count(part, item);
+                }
+            };
             if control.is_cancelled() {
                 return;
             }
             if let Part::Freeing(list) = part {
                 // Nobody reads these any more, and some were freed before they were written.
                 if self.only.is_none() {
-                    outcome.check.waiting.entry(list).or_default().count(blocks);
+                    outcome.check.waiting.entry(list).or_default().count(blocks, &mut count);
                 }
                 return;
             }
             let is_wanted = |item: &Item| self.only.is_none_or(|only| only.has(&item.pointer));
-            let blocks = blocks.filter(|block| block.as_ref().map_or(true, is_wanted));
+            let blocks = blocks
+                .filter(|block| block.as_ref().map_or(true, is_wanted))
+                .inspect(|block| block.iter().for_each(&mut count));
             let mut done = totals.bytes;
             let mut found = |finding| outcome.take(part, finding);
             check::check(self.open.pool.reader(), blocks, &mut totals, &mut found, &mut |totals| {
@@ -212,8 +230,20 @@ pub fn check_pool(open: &OpenPool, keys: &dyn Keys, control: &mut Control<'_>) -
     // The blocks that only the checkpoint references are known without reading it.
     let kept = open.pool.checkpointed();
     control.event(Event::Total(used + kept.as_ref().map_or(0, Checkpointed::bytes)));
-    let now = State { open, lines: Lines::new(&open.dsl)?, only: None };
-    let (mut damaged, mut unchecked) = now.check(keys, control, &mut outcome)?;
+    let now = CheckedState { open, lines: Lines::new(&open.dsl)?, only: None };
+    let mut counting = Counting::begin(open);
+    let mut references = None;
+    let (mut damaged, mut unchecked) = match &mut counting {
+        Ok(counting) => now.check(keys, control, &mut outcome, counting)?,
+        Err(_) => now.check(keys, control, &mut outcome, &mut None)?,
+    };
+    match counting.and_then(|counting| counting.map(|counting| counting.finish(&now.lines, keys)).transpose())
+    {
+        // A reference may be in a part that was not read.
+        Ok(Some(_)) if !unchecked.is_empty() => unchecked.push("references to shared blocks".to_owned()),
+        Ok(found) => references = found,
+        Err(error) => unchecked.push(format!("references to shared blocks: {error}")),
+    }
     match kept
         .map_err(Error::from)
         .and_then(|kept| check_checkpoint(open, keys, &kept, control, &mut outcome))
@@ -231,7 +261,7 @@ pub fn check_pool(open: &OpenPool, keys: &dyn Keys, control: &mut Control<'_>) -
         Vec::new()
     });
     let errata = Erratum::of_pool(&now.lines);
-    Ok(PoolCheck { damaged, unchecked, missing: open.missing(), locked, errata, ..outcome.check })
+    Ok(PoolCheck { damaged, unchecked, missing: open.missing(), locked, references, errata, ..outcome.check })
 }
 
 /// The datasets that the available key of their encryption root does not open, each with that root, and those whose
@@ -279,8 +309,8 @@ fn check_checkpoint(
     let dsl = Dsl::open(pool.name(), pool.mos().clone(), Arc::clone(open.dsl.keyring()))?;
     let then = OpenPool { pool, dsl };
     let (txg, before) = (then.pool.txg(), outcome.check.totals.blocks);
-    let state = State { lines: Lines::new(&then.dsl)?, open: &then, only: Some(kept) };
-    let found = state.check(keys, control, outcome)?;
+    let state = CheckedState { lines: Lines::new(&then.dsl)?, open: &then, only: Some(kept) };
+    let found = state.check(keys, control, outcome, &mut None)?;
     outcome.check.checkpoint = Some((txg, outcome.check.totals.blocks - before));
     Ok(found)
 }

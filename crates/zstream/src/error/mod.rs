@@ -239,7 +239,7 @@ impl Error {
             | Self::ArchiveCut { source, .. } => source.errno(),
             Self::Put { fault, .. } => match fault {
                 PutFault::Source { source, .. } => io_errno(source),
-                PutFault::Target { source, .. } => source.errno(),
+                PutFault::Original { source, .. } | PutFault::Target { source, .. } => source.errno(),
                 PutFault::Cancelled => Errno::EINTR,
             },
             Self::Request(_) | Self::OtherKind { .. } | Self::Encryption { .. } => Errno::EINVAL,

@@ -59,6 +59,16 @@ pub enum PutFault {
         /// The reason.
         source: io::Error,
     },
+    /// A file of the pool that is copied cannot be read.
+    #[error("{dataset}:/{}: {source}", file_name(path))]
+    Original {
+        /// The dataset.
+        dataset: String,
+        /// The path in it, without a slash before it.
+        path: Vec<u8>,
+        /// The reason.
+        source: Cause,
+    },
     /// The dataset cannot be written.
     #[error("/{}: {source}", file_name(path))]
     Target {

@@ -2,17 +2,15 @@
 //! image ([`to_image`]).
 
 mod archive;
+#[cfg_attr(not(unix), path = "tree_elsewhere.rs")]
 mod tree;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::FileExt as _;
+use std::fs::{self, File};
+use std::io::{self, Seek as _, SeekFrom, Write};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_zpl::node::Node;
 use zstream_zpl::{Content, Filesystem, volume};
@@ -81,7 +79,7 @@ pub fn to_directory_with<P: AsRef<[u8]>>(
     control: &mut Control<'_>,
 ) -> Result<Extracted> {
     let paths = paths.iter().map(|path| parts(path.as_ref())).collect::<Result<Vec<_>>>()?;
-    let mut tree = Tree::new(open_directory(directory)?, *options);
+    let mut tree = Tree::open(directory, *options)?;
     let mut report = Report::new(control);
     for path in &paths {
         tree.restore(fs, path, &mut report)?;
@@ -118,17 +116,12 @@ pub fn to_archive<P: AsRef<[u8]>>(
 /// The file exists or cannot be written; the volume cannot be read; it was cancelled. The file is then removed.
 pub fn to_image(set: &dyn ObjectSet, path: &Path, control: &mut Control<'_>) -> Result<u64> {
     let content = volume::content(set)?;
-    let name = path.file_name().unwrap_or_default().as_bytes();
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let directory = open_directory(directory)?;
     let at = |source| Error::Target { path: path.to_owned(), source };
-    let file = create(&directory, name, 0o666).map_err(at)?;
+    let file = File::options().write(true).create_new(true).open(path).map_err(at)?;
     let copied = copy(&content, &file, &mut Report::new(control));
     if copied.is_err() {
-        remove(&directory, name);
+        // The reason that it is incomplete is reported; a failure to remove it adds nothing to that.
+        let _ = fs::remove_file(path);
     }
     copied.map(|()| content.size()).map_err(|error| match error {
         CopyError::Read(source) => Error::Content { path: path.to_owned(), source },
@@ -137,18 +130,12 @@ pub fn to_image(set: &dyn ObjectSet, path: &Path, control: &mut Control<'_>) -> 
     })
 }
 
-/// The target directory. The user chose its path, so symbolic links in the path are followed; links below it are not.
-fn open_directory(path: &Path) -> Result<File> {
-    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-    let opened = rustix::fs::open(path, flags, Mode::empty());
-    Ok(opened.map_err(|error| Error::File { path: path.to_owned(), source: error.into() })?.into())
-}
-
 /// Counts of restored items and of failures.
 struct Report<'a, 'c> {
     outcome: Extracted,
     control: &'a mut Control<'c>,
     /// The path of the file that was skipped because of the cancellation.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "of extraction into a directory"))]
     cancelled_at: Option<Vec<u8>>,
 }
 
@@ -169,11 +156,13 @@ impl<'a, 'c> Report<'a, 'c> {
     }
 
     /// Counts an item that the options leave out.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "of extraction into a directory"))]
     fn left_out(&mut self, what: What) {
         *self.outcome.left_out.entry(what).or_default() += 1;
     }
 
     /// Reports that it was cancelled before what is at `next`.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "of extraction into a directory"))]
     fn cancelled(&mut self, next: &[u8]) -> Error {
         self.control.event(Event::Cancelled { next, extracted: &self.outcome });
         Error::Cancelled
@@ -225,36 +214,20 @@ impl From<io::Error> for CopyError {
     }
 }
 
-/// Creates a new file.
-fn create(directory: &File, name: &[u8], mode: u32) -> io::Result<File> {
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(directory, name, flags, permissions(mode))?.into())
-}
-
-/// The permissions of a mode. Its type has another width on each system.
-fn permissions(mode: u32) -> Mode {
-    Mode::from_bits_truncate((mode & 0o7777) as _)
-}
-
-/// Removes a file that could not be completed.
-fn remove(directory: &File, name: &[u8]) {
-    // The reason that it is incomplete is reported; a failure to remove it adds nothing to that.
-    let _ = rustix::fs::unlinkat(directory, name, AtFlags::empty());
-}
-
 /// Copies content into an empty file and preserves holes.
-fn copy(content: &Content<'_>, file: &File, report: &mut Report<'_, '_>) -> Result<(), CopyError> {
+fn copy(content: &Content<'_>, mut file: &File, report: &mut Report<'_, '_>) -> Result<(), CopyError> {
     let mut buffer = vec![0; CHUNK_BYTES.min(usize::try_from(content.size()).unwrap_or(CHUNK_BYTES))];
     for range in content.ranges() {
         let range = range?;
         let mut at = range.start;
+        file.seek(SeekFrom::Start(at))?;
         while at < range.end {
             if report.control.is_cancelled() {
                 return Err(CopyError::Cancelled);
             }
             let length = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(buffer.len());
             let length = content.read(at, &mut buffer[..length])?;
-            file.write_all_at(&buffer[..length], at)?;
+            file.write_all(&buffer[..length])?;
             report.did(length);
             at += length as u64;
         }

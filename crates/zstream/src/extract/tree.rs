@@ -8,16 +8,15 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
+use std::path::Path;
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use zstream_dmu::ids::ObjectId;
 use zstream_zpl::node::{FileType, Node, Time};
 use zstream_zpl::{Filesystem, Fuid, Visit};
 
-use super::{
-    CopyError, ExtractOptions, LOST_ACL, Report, What, copy, create, has_acl, permissions, remove, xattr_name,
-};
-use crate::error::Result;
+use super::{CopyError, ExtractOptions, LOST_ACL, Report, What, copy, has_acl, xattr_name};
+use crate::error::{Error, Result};
 use crate::place::source::joined;
 use crate::text::file_name;
 
@@ -127,9 +126,14 @@ enum Handle<'a> {
 }
 
 impl Tree {
-    pub(super) fn new(target: File, options: ExtractOptions) -> Self {
+    /// Opens the target directory.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(super) fn open(directory: &Path, options: ExtractOptions) -> Result<Self> {
+        let target = open_directory(directory)?;
         let has_owners = rustix::process::geteuid().is_root() && !options.no_same_owner;
-        Self { target, options, has_owners, links: HashMap::new() }
+        Ok(Self { target, options, has_owners, links: HashMap::new() })
     }
 
     /// Restores the tree at a path of the filesystem to the same path below the target.
@@ -469,4 +473,28 @@ fn enter(parent: &File, name: &[u8], make: Option<u32>) -> io::Result<File> {
 fn timespec(time: Time) -> Option<Timespec> {
     let nanoseconds = time.nanoseconds;
     (nanoseconds < NANOSECONDS).then_some(Timespec { tv_sec: time.seconds, tv_nsec: nanoseconds as _ })
+}
+
+/// The target directory. The user chose its path, so symbolic links in the path are followed; links below it are not.
+fn open_directory(path: &Path) -> Result<File> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::empty());
+    Ok(opened.map_err(|error| Error::File { path: path.to_owned(), source: error.into() })?.into())
+}
+
+/// Creates a new file.
+fn create(directory: &File, name: &[u8], mode: u32) -> io::Result<File> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(directory, name, flags, permissions(mode))?.into())
+}
+
+/// The permissions of a mode. Its type has another width on each system.
+fn permissions(mode: u32) -> Mode {
+    Mode::from_bits_truncate((mode & 0o7777) as _)
+}
+
+/// Removes a file that could not be completed.
+fn remove(directory: &File, name: &[u8]) {
+    // The reason that it is incomplete is reported; a failure to remove it adds nothing to that.
+    let _ = rustix::fs::unlinkat(directory, name, AtFlags::empty());
 }

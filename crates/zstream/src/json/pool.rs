@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use zstream_dmu::vdev::DamageCause;
 use zstream_dsl::Erratum;
 
-use crate::check::{Damaged, DamagedBlock, PoolCheck};
+use crate::check::{Damaged, DamagedBlock, PoolCheck, ReferenceCheck};
 use crate::describe::{PoolDescription, VdevDescription};
 use crate::rescue::Group;
 
@@ -82,6 +82,7 @@ pub fn check(name: &str, check: &PoolCheck) -> Value {
         "members": members.collect::<Vec<_>>(),
         "missing": check.missing,
         "waiting": waiting.collect::<Vec<_>>(),
+        "references": check.references.as_ref().map(references),
         "errata": errata(&check.errata),
         "checkpoint": check.checkpoint.map(|(txg, blocks)| json!({ "txg": txg.0, "blocks": blocks })),
     })
@@ -98,6 +99,27 @@ pub fn group(group: &Group) -> Value {
         "datasets": state.ok().map(|state| state.datasets),
         "unreadable": state.ok().map(|state| &state.unreadable),
         "error": state.err().map(ToString::to_string),
+    })
+}
+
+/// The references to cloned blocks.
+fn references(check: &ReferenceCheck) -> Value {
+    let wrong = check.wrong.iter().map(|wrong| {
+        json!({
+            "vdev": wrong.vdev,
+            "offset": wrong.offset,
+            "recorded": wrong.recorded,
+            "found": wrong.found,
+            "places": wrong.places,
+        })
+    });
+    json!({
+        "blocks": check.totals.entries,
+        "used": check.totals.used_bytes,
+        "saved": check.totals.saved_bytes,
+        "wrong": wrong.collect::<Vec<_>>(),
+        "not_listed": check.not_listed,
+        "sums": check.sums,
     })
 }
 

@@ -1,9 +1,11 @@
-//! Datasets of a pool ([`select`]) and their properties ([`PropertyName::of`]), as rows of tables ([`rows`]).
+//! Datasets of a pool ([`select`]) and their properties ([`PropertyName::of`]), as rows of tables ([`rows()`]).
 
 mod rows;
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 
+use zstream_dmu::ids::ObjectId;
 use zstream_dsl::Named;
 use zstream_dsl::dataset::Dir;
 use zstream_dsl::error::Error as DslError;
@@ -16,7 +18,7 @@ pub use self::rows::{PropertyRow, Row, SortKey, property_rows, rows};
 use crate::control::{Control, Warning};
 use crate::error::{Error, Result};
 use crate::place::keys::TriedKeys;
-use crate::place::{Keys, OpenPool};
+use crate::place::{Keys, OpenNames, OpenPool};
 use crate::text::Column;
 
 /// A selection of datasets of a pool.
@@ -196,6 +198,25 @@ pub fn select_existing(
     Ok(Vec::new())
 }
 
+/// The datasets of a selection in all pools that are open ([`PoolPlace::open_all`](crate::PoolPlace::open_all)): the names are those of each pool.
+/// Otherwise as [`select_existing`].
+///
+/// # Errors
+/// As [`select_existing`].
+pub fn select_in_all(
+    opened: &[OpenNames],
+    selection: &Selection<'_>,
+    keys: &dyn Keys,
+    control: &mut Control<'_>,
+) -> Result<Vec<Props>> {
+    let mut all = Vec::new();
+    for OpenNames { open, names } in opened {
+        all.extend(select_existing(open, &Selection { names, ..*selection }, keys, control)?);
+    }
+    all.sort_by(by_name);
+    Ok(all)
+}
+
 /// The datasets of a selection. Datasets that an available key opens are unlocked. Of a damaged pool, the datasets that
 /// can be read: the others are omitted, each with [`Warning::Unreadable`].
 ///
@@ -209,13 +230,14 @@ pub fn select(
     control: &mut Control<'_>,
 ) -> Result<Vec<Props>> {
     let space = PoolSpace::of(&open.pool)?;
-    let (found, unreadable) = (Vec::new(), Vec::new());
-    let mut visitor = Visitor { space, selection, keys: TriedKeys::new(keys), found, unreadable };
+    let (found, unreadable, seen) = (Vec::new(), Vec::new(), HashSet::new());
+    let mut visitor = Visitor { space, selection, keys: TriedKeys::new(keys), found, unreadable, seen };
     if selection.names.is_empty() {
         visitor.dir(&open.dsl.root()?, 0)?;
     }
     for name in selection.names {
         let props = visitor.found.len();
+        visitor.seen.clear();
         match open.dsl.find(name).map_err(|error| Error::Open { name: name.clone(), source: error.into() })? {
             Named::Dataset(dataset) if !dataset.is_snapshot() => visitor.dir(&dataset.dir().clone(), 0)?,
             Named::Dataset(dataset) => visitor.add(Subject::Dataset(Box::new(dataset)))?,
@@ -249,6 +271,8 @@ struct Visitor<'a> {
     keys: TriedKeys<'a>,
     found: Vec<Props>,
     unreadable: Vec<DslError>,
+    /// The directories below the present name.
+    seen: HashSet<ObjectId>,
 }
 
 impl Visitor<'_> {
@@ -271,6 +295,10 @@ impl Visitor<'_> {
 
     /// A head and its descendants.
     fn dir(&mut self, dir: &std::sync::Arc<Dir>, depth: usize) -> Result<()> {
+        if !self.seen.insert(dir.object()) {
+            self.unreadable.push(dir.is_another());
+            return Ok(());
+        }
         let Some(head) = self.readable(dir.head()) else { return Ok(()) };
         if depth < self.selection.depth {
             if self.selection.types.contains(Types::SNAPSHOT) {

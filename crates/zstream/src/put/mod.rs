@@ -5,28 +5,34 @@
 //!              archive: the entries of a tar archive
 //!              file: bytes of the caller
 //!              image: the content of a volume
+//!              copy: a file of another dataset of the pool
 //! ```
 
 mod ahead;
 mod archive;
+mod copy;
 mod files;
 mod image;
 mod sparse;
+#[cfg_attr(not(unix), path = "tree_elsewhere.rs")]
 mod tree;
 
 use std::io::Read;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::objset::ObjsetWriter;
 use zstream_dmu::pool::WriteOptions;
+use zstream_dsl::error::Error as DatasetError;
 use zstream_dsl::write::WritablePool;
+use zstream_format::errno::Errno;
 use zstream_format::object_type::ObjsetType;
+use zstream_zpl::quota::{self, Used};
 use zstream_zpl::writer::{NodeKind, Writer};
 
 use self::ahead::ReadAhead;
+pub use self::copy::{Copied, Reflink};
 use self::files::{FILE_PERMISSIONS, Files, Putting};
 use self::image::sparse;
 use crate::control::{Control, Warning};
@@ -120,6 +126,8 @@ struct Target {
     written: u64,
     /// The last transaction group that was completed before the end.
     committed: Option<Txg>,
+    /// What users, groups and projects with quotas used before.
+    used: Used,
 }
 
 impl Put {
@@ -141,9 +149,11 @@ impl Put {
         };
         unlock_to_write(&mut pool, head, keys)?;
         let is_dedup_on = pool.dsl().dataset_by_object(head)?.is_dedup_on()?;
+        let before = pool.dsl().dataset_by_object(head)?.objset()?;
+        let used = quota::used(&before)?;
         let set = pool.open_head(head)?;
         let is_volume = set.objset_type() == ObjsetType::ZVOL;
-        let mut target = Target { pool, head, set, written: 0, committed: None };
+        let mut target = Target { pool, head, set, written: 0, committed: None, used };
         let files = if is_volume { None } else { Some(Files::open(&mut target, name, options)?) };
         Ok(Self { target, files, name: name.to_owned(), has_failed: false, is_dedup_on })
     }
@@ -168,13 +178,13 @@ impl Put {
         if let Input::Path(path) = &image {
             let sparse = sparse(path).map_err(|source| Error::File { path: path.clone(), source })?;
             if let Some((file, size)) = sparse {
-                let name = path.as_os_str().as_bytes();
+                let name = path.as_os_str().as_encoded_bytes();
                 return self.attempt(|put| put.target.sparse_image(name, &file, size, control));
             }
         }
         let (name, image) = match image {
             Input::Path(path) => match ReadAhead::open(&path) {
-                Ok(image) => (path.into_os_string().into_vec(), Ok(image)),
+                Ok(image) => (path.into_os_string().into_encoded_bytes(), Ok(image)),
                 Err(source) => return Err(Error::File { path, source }),
             },
             Input::Reader { name, reader } => (name, ReadAhead::start(reader)),
@@ -204,7 +214,7 @@ impl Put {
         self.putting(control, |put| {
             put.directory(&parts, None)?;
             let (name, archive) = match archive {
-                Input::Path(path) => (path.as_os_str().as_bytes().to_vec(), ReadAhead::open(&path)),
+                Input::Path(path) => (path.as_os_str().as_encoded_bytes().to_vec(), ReadAhead::open(&path)),
                 Input::Reader { name, reader } => (name, ReadAhead::start(reader)),
             };
             let archive = archive.map_err(|source| PutFault::Source { path: name.clone(), source })?;
@@ -275,7 +285,8 @@ impl Put {
         self.warn(control);
         self.attempt(|put| {
             let Self { target, files: Some(Files { writer, rules, now }), .. } = put else { return Ok(()) };
-            act(&mut Putting { target, writer, rules: *rules, now: *now, control })
+            let (rules, now, walked) = (*rules, *now, Vec::new());
+            act(&mut Putting { target, writer, rules, now, walked, control })
         })
     }
 
@@ -306,8 +317,13 @@ impl Target {
         Ok(())
     }
 
-    /// Checks the synced dataset against its refquota, and against its quota and those of its ancestors.
+    /// Checks the synced dataset against its refquota, its quota and those of its ancestors, and those who use more than
+    /// before against the quotas of users, groups and projects.
     fn check_quotas(&mut self) -> Result<(), Cause> {
+        let now = self.pool.dsl().dataset_by_object(self.head)?.objset()?;
+        if let Some(exceeded) = quota::exceeded(&now, &self.used)? {
+            return Err(DatasetError::refused(Errno::EDQUOT, exceeded.to_string()).into());
+        }
         let referenced = self.pool.dsl().dataset_by_object(self.head)?.phys().referenced_bytes;
         let tx = self.pool.tx();
         tx.check_refquota(self.head, referenced)?;

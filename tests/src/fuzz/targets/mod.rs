@@ -23,6 +23,8 @@ mod unsealed;
 mod view;
 mod zap;
 
+pub use unsealed::image as unsealed_image;
+
 use super::Target;
 use zstream_format::algorithm::CompressionType;
 

@@ -270,6 +270,13 @@ fn base() -> &'static Base {
     })
 }
 
+/// The member of a pool with filesystems, a volume, snapshots and clones, whose metadata has no checksums and is not compressed: a
+/// change in one place is all that a forgery takes.
+#[must_use]
+pub fn image() -> &'static [u8] {
+    &base().bytes
+}
+
 fn seal(bytes: &mut [u8], at: u64) {
     seal_embedded(bytes, label::verifier(at), LE).expect("room for a checksum");
 }

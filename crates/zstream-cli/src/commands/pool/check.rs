@@ -1,7 +1,7 @@
 //! `zstream pool check`: verifies every copy of every block, and names the damaged files.
 
 use zstream::OpenPool;
-use zstream::check::{CHECKPOINT, PoolCheck, check_pool};
+use zstream::check::{CHECKPOINT, PoolCheck, ReferenceCheck, check_pool};
 use zstream::describe::errata_lines;
 
 use crate::failure::Failure;
@@ -33,6 +33,16 @@ pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: CheckFormat) -> 
         return Ok(());
     }
     let totals = check.totals;
+    if totals.is_clean()
+        && check.unchecked.is_empty()
+        && let Some(references) = check.references.as_ref().filter(|references| !references.is_clean())
+    {
+        let what = match references.wrong.len() as u64 + references.not_listed {
+            0 => "the sums of the block reference tables are wrong".to_owned(),
+            wrong => format!("the count of references is wrong for {}", Count(wrong, "block")),
+        };
+        return Err(Failure::new(format_args!("{name}: no block is damaged, but {what}")));
+    }
     if totals.is_clean() && check.unchecked.is_empty() {
         let locked = Count(check.locked.len() as u64, "dataset");
         return Err(Failure::new(format_args!("{name}: no block is damaged, but {locked} cannot be opened")));
@@ -84,6 +94,9 @@ fn as_text(name: &str, check: &PoolCheck, verbose: bool) -> String {
         let (blocks, size) = (Count(waiting.blocks, "block"), Size(waiting.bytes));
         text += &format!("not read: {blocks}{more}, {size}, waiting to be freed ({list})\n");
     }
+    if let Some(references) = &check.references {
+        text += &references_text(references);
+    }
     if let Some((txg, blocks)) = check.checkpoint {
         text += &format!(
             "{CHECKPOINT} of transaction group {txg}: checked {} that only it references\n",
@@ -98,5 +111,31 @@ fn as_text(name: &str, check: &PoolCheck, verbose: bool) -> String {
         totals.copies,
         Size(totals.bytes)
     );
+    text
+}
+
+/// The wrong counts of references to cloned blocks.
+fn references_text(references: &ReferenceCheck) -> String {
+    let mut text = String::new();
+    for wrong in &references.wrong {
+        let places = if wrong.places.is_empty() { "unknown".to_owned() } else { wrong.places.join(", ") };
+        let effect = match wrong.is_too_low() {
+            true => "freeing one would lose the data of the others",
+            false => "its space would never be freed",
+        };
+        text += &format!(
+            "{}: block at offset {} of vdev {} has {}, but {} in its table: {effect}\n",
+            crate::text::line(places),
+            wrong.offset,
+            wrong.vdev,
+            Count(wrong.found, "reference"),
+            wrong.recorded
+        );
+    }
+    if references.not_listed > 0 {
+        text +=
+            &format!("{} of references are not listed\n", Count(references.not_listed, "more wrong count"));
+    }
+    references.sums.iter().for_each(|line| text += &format!("{}\n", crate::text::line(line)));
     text
 }

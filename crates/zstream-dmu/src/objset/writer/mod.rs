@@ -18,6 +18,7 @@
 
 mod accounting;
 mod ahead;
+mod clone;
 mod flight;
 mod overlay;
 mod policy;
@@ -36,6 +37,7 @@ use zstream_format::object_type::{ObjectType, ObjsetType};
 
 pub use self::accounting::OwnersOf;
 use self::ahead::Ahead;
+pub use self::clone::{CloneRange, CloneRefusal};
 use self::flight::Flight;
 use self::overlay::{Overlay, Source};
 pub use self::policy::{RedundantMetadata, SetProperties};
@@ -263,6 +265,13 @@ impl ObjsetWriter {
         let after = overlay.dirty_bytes;
         self.dirty_bytes = self.dirty_bytes + after - before;
         result
+    }
+
+    /// Starts a change, which is not possible after a sync that failed.
+    fn start_change(&self) -> Result<()> {
+        #[cfg(feature = "testing")]
+        crate::failpoint::step()?;
+        self.check()
     }
 
     fn check(&self) -> Result<()> {

@@ -143,6 +143,11 @@ impl Overlay {
         self.dnode = None;
     }
 
+    /// Returns whether the blocks of the object differ from those on disk.
+    pub(super) fn has_changed_blocks(&self) -> bool {
+        self.is_base_gone || self.is_new || !self.dirty.is_empty() || self.freed.iter().next().is_some()
+    }
+
     /// Returns the new dnode.
     ///
     /// # Errors

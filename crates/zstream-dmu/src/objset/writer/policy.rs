@@ -39,6 +39,8 @@ pub struct SetProperties {
     pub default_compression: CompressionType,
     /// The encryption of the blocks of the set.
     pub protection: Protection,
+    /// The property `special_small_blocks`, for data, in bytes.
+    pub special_small_blocks: u64,
 }
 
 impl Default for SetProperties {
@@ -51,6 +53,7 @@ impl Default for SetProperties {
             redundant_metadata: RedundantMetadata::All,
             default_compression: CompressionType::LZ4,
             protection: Protection::Plain,
+            special_small_blocks: 0,
         }
     }
 }
@@ -87,6 +90,7 @@ impl SetProperties {
             copies: self.copies(self.copies, object_type),
             may_embed: true,
             protection: self.protection,
+            small_bytes: self.special_small_blocks,
             fill: 1,
         }
     }
@@ -118,6 +122,7 @@ impl SetProperties {
             copies: self.copies(self.copies + u8::from(more), object_type),
             may_embed: true,
             protection: self.protection,
+            small_bytes: 0,
             fill: 1,
         }
     }

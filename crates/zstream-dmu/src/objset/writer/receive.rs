@@ -109,6 +109,7 @@ impl ReceiveStore for ObjsetWriter {
     }
 
     fn set_dnodes_crypt(&mut self, first: ObjectId, crypt: StoredCrypt) -> Result<()> {
+        self.start_change()?;
         self.check_kept()?;
         let block = first.0 / SLOTS;
         // The block is rewritten even if none of its objects changed.
@@ -121,6 +122,7 @@ impl ReceiveStore for ObjsetWriter {
     }
 
     fn set_shape(&mut self, object: ObjectId, levels: u8, max_block: BlockId) -> Result<()> {
+        self.start_change()?;
         self.land_before(object, max_block.0, u64::MAX)?;
         self.change(object, |overlay: &mut Overlay, source| {
             let dnode = overlay.dnode_mut(object)?;
@@ -147,6 +149,7 @@ impl ReceiveStore for ObjsetWriter {
         bonus_len: u16,
         area: &[u8],
     ) -> Result<()> {
+        self.start_change()?;
         self.change(object, |overlay, _| {
             overlay.dnode_mut(object)?.set_bonus_area(bonus_type, bonus_len.into(), area)
         })

@@ -50,7 +50,7 @@ impl ObjectStore for ObjsetWriter {
     }
 
     fn allocate(&mut self, new: &NewObject) -> Result<ObjectId> {
-        self.check()?;
+        self.start_change()?;
         // The description is validated before an object number is allocated.
         let slots = Dnode::new(new)?.slots() as u64;
         let object = self.find_slots(slots)?;
@@ -59,12 +59,13 @@ impl ObjectStore for ObjsetWriter {
     }
 
     fn claim(&mut self, object: ObjectId, new: &NewObject) -> Result<()> {
-        self.check()?;
+        self.start_change()?;
         self.check_slots(object, u64::from(new.dn_slots.max(1)), 0)?;
         self.make(object, new)
     }
 
     fn reclaim(&mut self, object: ObjectId, new: &NewObject, kept: Kept) -> Result<()> {
+        self.start_change()?;
         self.land_before(object, 0, u64::MAX)?;
         let old = self.touch(object)?.dnode(object)?.clone();
         let mut dnode = Dnode::new(new)?;
@@ -101,6 +102,7 @@ impl ObjectStore for ObjsetWriter {
     }
 
     fn free(&mut self, object: ObjectId) -> Result<()> {
+        self.start_change()?;
         if object.0 >= OBJECTS_MAX {
             return Err(Error::bad_request("accounting objects cannot be freed"));
         }
@@ -119,6 +121,7 @@ impl ObjectStore for ObjsetWriter {
     }
 
     fn write(&mut self, object: ObjectId, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.start_change()?;
         if bytes.is_empty() {
             self.touch(object)?;
             return Ok(());
@@ -130,6 +133,7 @@ impl ObjectStore for ObjsetWriter {
     }
 
     fn write_stored(&mut self, object: ObjectId, block: BlockId, stored: StoredBlock) -> Result<()> {
+        self.start_change()?;
         self.land_before(object, block.0, block.0)?;
         self.change(object, |overlay, source| {
             let dnode = overlay.dnode(object)?;
@@ -149,6 +153,7 @@ impl ObjectStore for ObjsetWriter {
     }
 
     fn free_range(&mut self, object: ObjectId, offset: u64, length: u64) -> Result<()> {
+        self.start_change()?;
         // The last block of an object that is received raw is part of its description and covered by a MAC. It does
         // not change if that block becomes a hole because it contains zeros.
         let is_kept = self.properties.protection == Protection::Kept;
@@ -164,10 +169,12 @@ impl ObjectStore for ObjsetWriter {
     }
 
     fn set_bonus(&mut self, object: ObjectId, bonus_type: ObjectType, bytes: &[u8]) -> Result<()> {
+        self.start_change()?;
         self.change(object, |overlay, _| overlay.dnode_mut(object)?.set_bonus(bonus_type, bytes))
     }
 
     fn set_block_size(&mut self, object: ObjectId, block_bytes: u32, indirect_shift: u8) -> Result<()> {
+        self.start_change()?;
         self.land_before(object, 0, 0)?;
         self.change(object, |overlay, source| {
             set_block_size(overlay, source, object, block_bytes, indirect_shift)
@@ -180,6 +187,7 @@ impl ObjectStore for ObjsetWriter {
         checksum: ChecksumType,
         compression: CompressionType,
     ) -> Result<()> {
+        self.start_change()?;
         self.change(object, |overlay, _| {
             let dnode = overlay.dnode_mut(object)?;
             dnode.checksum_type = checksum;
@@ -189,6 +197,7 @@ impl ObjectStore for ObjsetWriter {
     }
 
     fn set_spill(&mut self, object: ObjectId, content: Option<StoredBlock>) -> Result<()> {
+        self.start_change()?;
         self.land_before(object, Bookmark::SPILL.0, Bookmark::SPILL.0)?;
         self.change(object, |overlay, source| {
             let spill = match content {
@@ -257,7 +266,7 @@ fn dirty(stored: StoredBlock) -> Result<Dirty> {
 }
 
 /// Extends the object up to `block`.
-fn grow(overlay: &mut Overlay, object: ObjectId, block: u64) -> Result<()> {
+pub(super) fn grow(overlay: &mut Overlay, object: ObjectId, block: u64) -> Result<()> {
     let dnode = overlay.dnode_mut(object)?;
     if block > 0 && !dnode.block_bytes().is_power_of_two() {
         return Err(Error::bad_shape(format!(

@@ -12,6 +12,8 @@ use crate::objset::{OBJECTS_MAX, Objset};
 
 impl ObjsetWriter {
     fn synced_set(&self, object: ObjectId) -> Result<&Objset> {
+        #[cfg(feature = "testing")]
+        crate::failpoint::step()?;
         self.base.as_ref().ok_or_else(|| Fault::NoObject(object).into())
     }
 }

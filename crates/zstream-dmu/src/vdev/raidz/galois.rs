@@ -4,7 +4,7 @@
 //! for g = 1, 2 and 4, byte by byte. Shorter columns count as padded with zeros.
 
 /// The maximum number of parity columns: P, Q and R. Parity column k sums powers of 2^k.
-pub(super) const PARITY_COLUMNS_MAX: usize = 3;
+pub(crate) const PARITY_COLUMNS_MAX: usize = 3;
 
 const EXP: [u8; 255] = exponentials();
 const LOG: [u8; 256] = logarithms();
@@ -62,22 +62,53 @@ pub(super) fn add(into: &mut [u8], from: &[u8]) {
     }
 }
 
-/// Multiplies every byte by 2^`power` (`power` is 0, 1 or 2), eight bytes at a time.
-pub(super) fn shift(bytes: &mut [u8], power: usize) {
+/// Doubles eight bytes.
+fn double_each(word: u64) -> u64 {
     const HIGH: u64 = 0x8080_8080_8080_8080;
     const REST: u64 = 0xfefe_fefe_fefe_fefe;
+    // Every byte that overflows yields a mask byte 0xff, which selects the polynomial.
+    let over = word & HIGH;
+    let mask = (over << 1).wrapping_sub(over >> 7);
+    ((word << 1) & REST) ^ (mask & 0x1d1d_1d1d_1d1d_1d1d)
+}
+
+/// Multiplies every byte by 2^`power` (`power` is 0, 1 or 2), eight bytes at a time.
+pub(super) fn shift(bytes: &mut [u8], power: usize) {
     for _ in 0..power {
         let (words, tail) = bytes.as_chunks_mut::<8>();
         for chunk in words {
-            let word = u64::from_ne_bytes(*chunk);
-            // Every byte that overflows yields a mask byte 0xff, which selects the polynomial.
-            let over = word & HIGH;
-            let mask = (over << 1).wrapping_sub(over >> 7);
-            *chunk = (((word << 1) & REST) ^ (mask & 0x1d1d_1d1d_1d1d_1d1d)).to_ne_bytes();
+            *chunk = double_each(u64::from_ne_bytes(*chunk)).to_ne_bytes();
         }
         for byte in tail {
             *byte = double(*byte);
         }
+    }
+}
+
+/// Multiplies every byte of `into` by 2^`power`, and adds `from`, which may be shorter.
+pub(super) fn shift_add(into: &mut [u8], power: usize, from: &[u8]) {
+    let (into, rest) = into.split_at_mut(from.len());
+    shift(rest, power);
+    match power {
+        0 => add(into, from),
+        1 => combine(into, from, double_each),
+        2 => combine(into, from, |word| double_each(double_each(word))),
+        _ => {
+            shift(into, power);
+            add(into, from);
+        }
+    }
+}
+
+/// Replaces every eight bytes of `into` by `multiple` of them plus `from`, which has the same length.
+fn combine(into: &mut [u8], from: &[u8], multiple: impl Fn(u64) -> u64) {
+    let (words, tail) = into.as_chunks_mut::<8>();
+    let (sources, rest) = from.as_chunks::<8>();
+    for (word, source) in words.iter_mut().zip(sources) {
+        *word = (multiple(u64::from_ne_bytes(*word)) ^ u64::from_ne_bytes(*source)).to_ne_bytes();
+    }
+    for (byte, source) in tail.iter_mut().zip(rest) {
+        *byte = multiple(u64::from(*byte)) as u8 ^ source;
     }
 }
 
@@ -165,6 +196,11 @@ mod tests {
             shift(&mut shifted, power);
             let expected: Vec<u8> = bytes.iter().map(|&byte| multiply(byte, factor)).collect();
             assert_eq!(shifted, expected);
+            let from: Vec<u8> = bytes.iter().rev().take(77).map(|byte| byte ^ 0x5a).collect();
+            let sums = expected.iter().enumerate().map(|(n, byte)| byte ^ from.get(n).unwrap_or(&0));
+            let mut sum = bytes.clone();
+            shift_add(&mut sum, power, &from);
+            assert_eq!(sum, sums.collect::<Vec<u8>>());
         }
     }
 

@@ -34,15 +34,26 @@ const SWAP_BIT: u64 = 1 << 20;
 
 /// The part of a block on one member.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Column {
     /// The index of the member.
     pub child: usize,
     /// The byte offset in the allocatable space of the member.
     pub offset: u64,
-    /// The size in bytes; 0 for a column of a short row that is not stored and counts as zeros.
+    /// The size of the content in bytes. Content that is shorter than parity counts as filled with zeros.
     pub len: usize,
+    /// The number of zeros that are stored after the content: dRAID fills all columns of a row.
+    pub skip: usize,
     /// The byte offset in the block, padded to whole sectors. Unused for parity.
     pub start: usize,
+}
+
+impl Column {
+    /// Returns the size on the member in bytes. It is 0 for a column of a short row that is not stored.
+    #[must_use]
+    pub fn stored_len(&self) -> usize {
+        self.len + self.skip
+    }
 }
 
 /// Columns that share parity: first the parity columns, then the data columns in order.
@@ -61,7 +72,8 @@ pub struct Map {
     pub parity: usize,
     /// The size of the data of the block, padded to whole sectors.
     pub padded_len: usize,
-    /// The rows: one, unless the vdev was expanded after the block was written.
+    /// The rows: one, unless a raidz vdev was expanded after the block was written, or the block is in two groups of
+    /// dRAID.
     pub rows: Vec<Row>,
 }
 
@@ -163,7 +175,7 @@ impl Geometry {
             .map(|c| {
                 let len = (split.full + usize::from(c < split.big)) << self.ashift;
                 let (child, offset) = self.locate(first + c as u64, self.children);
-                let column = Column { child, offset, len, start };
+                let column = Column { child, offset, len, skip: 0, start };
                 if c >= self.parity {
                     start += len;
                 }
@@ -194,7 +206,8 @@ impl Geometry {
                     remainder * split.rows + (data - remainder) * (split.rows - 1) + row
                 };
                 let len = if stored { 1 << self.ashift } else { 0 };
-                Column { child, offset, len, start: if c < self.parity { 0 } else { sector << self.ashift } }
+                let start = if c < self.parity { 0 } else { sector << self.ashift };
+                Column { child, offset, len, skip: 0, start }
             })
             .collect();
         Row { columns }

@@ -1,4 +1,5 @@
-//! Raidz: blocks that are spread over members with one to three parity columns.
+//! Raidz: blocks that are spread over members with one to three parity columns. The blocks of dRAID are read and
+//! written here too; only the layout differs.
 //!
 //! Only the checksum of a block shows if its data is correct; a single column has no checksum. Reading is therefore a
 //! search: first the data columns as they are, then reconstructed without the members that could not be read, then
@@ -10,9 +11,11 @@ mod stripe;
 
 use std::collections::BTreeSet;
 
-pub(crate) use map::{Column, Expansion, Geometry, MEMBERS_MAX, Map};
+pub(crate) use map::{Column, Expansion, Geometry, MEMBERS_MAX, Map, Row};
 
-use self::stripe::Stripe;
+pub(crate) use self::galois::PARITY_COLUMNS_MAX as PARITY_MAX;
+
+use self::stripe::{Stripe, parity_of};
 use super::{Damage, DamageCause, Effort, Reading, Vdev};
 use crate::error::{Error, Fault, Result};
 
@@ -23,10 +26,10 @@ pub(crate) const COMBINATIONS_MAX: usize = 40_000;
 /// The maximum number of combinations that are tried of the two halves of members that are being replaced.
 pub(crate) const SOURCES_MAX: usize = 64;
 
-/// A block of a raidz vdev.
+/// A block of a raidz or dRAID vdev.
 pub(super) struct Place<'a> {
     pub(super) name: &'a str,
-    pub(super) geometry: &'a Geometry,
+    pub(super) map: Map,
     pub(super) children: &'a [Vdev],
     pub(super) offset: u64,
     pub(super) birth: u64,
@@ -35,20 +38,21 @@ pub(super) struct Place<'a> {
 impl Place<'_> {
     /// Reads `out.len()` bytes that pass the verification of `reading`.
     pub(super) fn read(&self, out: &mut [u8], reading: &mut Reading<'_>) -> Result<()> {
-        let map = self.geometry.map(self.offset, out.len(), self.birth);
+        let map = &self.map;
         if reading.effort == Effort::AnyCopy
-            && self.read_data(&map, out, 0).is_ok()
+            && self.are_trusted(map)
+            && self.read_data(map, out, 0).is_ok()
             && (reading.verify)(out).is_ok()
         {
             return Ok(());
         }
         let mut errors = Vec::new();
         for source in 0..self.sources() {
-            let stripe = self.read_all(&map, source, &mut errors);
+            let stripe = self.read_all(map, source, &mut errors);
             match self.search(&stripe, out.len(), reading) {
                 Ok(data) => {
                     out.copy_from_slice(&data[..out.len()]);
-                    self.report(&stripe, &data, reading);
+                    self.report(&stripe, source, &data, reading);
                     return Ok(());
                 }
                 Err(error) => errors.push(error),
@@ -60,8 +64,7 @@ impl Place<'_> {
 
     /// Reads the data columns without verification.
     pub(super) fn read_unverified(&self, out: &mut [u8], source: usize) -> Result<()> {
-        let map = self.geometry.map(self.offset, out.len(), self.birth);
-        self.read_data(&map, out, source)
+        self.read_data(&self.map, out, source)
     }
 
     /// Returns the number of ways to read all columns, which exceeds one only while a member is being replaced.
@@ -81,9 +84,8 @@ impl Place<'_> {
         source % self.children[child].sources().max(1)
     }
 
-    fn read_column(&self, column: &Column, out: &mut [u8], source: usize) -> Result<()> {
-        let child = &self.children[column.child];
-        child.read_unverified(column.offset, out, self.birth, self.source_of(column.child, source))
+    fn read_at(&self, child: usize, offset: u64, out: &mut [u8], source: usize) -> Result<()> {
+        self.children[child].read_unverified(offset, out, self.birth, self.source_of(child, source))
     }
 
     fn read_data(&self, map: &Map, out: &mut [u8], source: usize) -> Result<()> {
@@ -95,21 +97,20 @@ impl Place<'_> {
                 // The last sector may be partly padding, or all of it if the block is very small.
                 let end = (column.start + column.len).min(out.len());
                 if column.start < end {
-                    self.read_column(column, &mut out[column.start..end], source)?;
+                    self.read_at(column.child, column.offset, &mut out[column.start..end], source)?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Reads the data of an expanded vdev. Its rows are single sectors; adjacent sectors on a member are read at
-    /// once.
+    /// Reads the data of several rows. Those of an expanded vdev are single sectors; adjacent sectors on a member are
+    /// read at once.
     fn read_moved_data(&self, map: &Map, out: &mut [u8], source: usize) -> Result<()> {
         let data = map.rows.iter().flat_map(|row| &row.columns[map.parity..]);
-        for run in runs(data) {
+        for run in runs(data, |column| column.len) {
             let mut bytes = vec![0; run.len];
-            let place = Column { child: run.child, offset: run.offset, len: run.len, start: 0 };
-            self.read_column(&place, &mut bytes, source)?;
+            self.read_at(run.child, run.offset, &mut bytes, source)?;
             for column in run.columns {
                 let at = (column.offset - run.offset) as usize;
                 let end = (column.start + column.len).min(out.len());
@@ -124,10 +125,9 @@ impl Place<'_> {
     /// Reads every column, parity included, and records the errors of columns that could not be read.
     fn read_all<'m>(&self, map: &'m Map, source: usize, errors: &mut Vec<Error>) -> Stripe<'m> {
         let mut stripe = Stripe::new(map);
-        for run in runs(map.rows.iter().flat_map(|row| &row.columns)) {
+        for run in runs(map.rows.iter().flat_map(|row| &row.columns), Column::stored_len) {
             let mut bytes = vec![0; run.len];
-            let place = Column { child: run.child, offset: run.offset, len: run.len, start: 0 };
-            match self.read_column(&place, &mut bytes, source) {
+            match self.read_at(run.child, run.offset, &mut bytes, source) {
                 Err(error) if source == 0 => errors.push(error),
                 Err(_) => {}
                 Ok(()) => {
@@ -135,7 +135,7 @@ impl Place<'_> {
                         let columns = row.columns.iter().zip(contents);
                         for (column, content) in columns.filter(|(column, _)| run.covers(column)) {
                             let at = (column.offset - run.offset) as usize;
-                            *content = Some(bytes[at..at + column.len].to_vec());
+                            *content = Some(bytes[at..at + column.stored_len()].to_vec());
                         }
                     }
                 }
@@ -146,12 +146,20 @@ impl Place<'_> {
 
     /// Returns the padded data that passes the verification.
     fn search(&self, stripe: &Stripe<'_>, len: usize, reading: &Reading<'_>) -> Result<Vec<u8>> {
-        let missing = stripe.missing();
-        let parity = self.geometry.parity;
+        let missing = stripe.lost();
         let members: Vec<usize> = self.used(stripe.map).difference(&missing).copied().collect();
         let mut tried = 0;
         let mut last = None;
-        for more in 0..=parity.saturating_sub(missing.len()).min(members.len()) {
+        let mut stale = missing.clone();
+        stale.extend(members.iter().filter(|&&child| !self.children[child].counts(self.birth)));
+        if missing.len() < stale.len()
+            && stale.len() <= self.map.parity
+            && let Some(data) = stripe.rebuild(&stale)
+            && (reading.verify)(&data[..len]).is_ok()
+        {
+            return Ok(data);
+        }
+        for more in 0..=stripe.spare_parity().min(members.len()) {
             let mut chosen: Vec<usize> = (0..more).collect();
             loop {
                 let mut distrusted = missing.clone();
@@ -175,8 +183,15 @@ impl Place<'_> {
         Err(last.unwrap_or_else(|| self.too_many(missing.len())).on_vdev(self.name).at_offset(self.offset))
     }
 
+    /// Returns `true` if the data of the block is expected to be on all members that store it.
+    fn are_trusted(&self, map: &Map) -> bool {
+        let data = map.rows.iter().flat_map(|row| &row.columns[map.parity..]);
+        let mut used = data.filter(|column| column.len > 0);
+        used.all(|column| self.children[column.child].counts(self.birth))
+    }
+
     fn too_many(&self, missing: usize) -> Error {
-        let (children, allowed) = (self.children.len(), self.geometry.parity);
+        let (children, allowed) = (self.children.len(), self.map.parity);
         Fault::TooManyMissing { vdev: self.name.to_owned(), missing, children, allowed }.into()
     }
 
@@ -191,21 +206,29 @@ impl Place<'_> {
 
     /// Reports the members whose content was corrupt or unreadable. If all copies are requested, all sources of a
     /// member that is being replaced are compared.
-    fn report(&self, stripe: &Stripe<'_>, data: &[u8], reading: &mut Reading<'_>) {
-        let mut wrong = stripe.wrong(data);
+    fn report(&self, stripe: &Stripe<'_>, source: usize, data: &[u8], reading: &mut Reading<'_>) {
+        let blamed = |wrong: BTreeSet<usize>, source: usize| {
+            let counts = move |child: &usize| {
+                self.children[*child].source_counts(self.birth, self.source_of(*child, source))
+            };
+            wrong.into_iter().filter(counts)
+        };
+        let mut wrong: BTreeSet<usize> = blamed(stripe.wrong(data), source).collect();
         let missing = stripe.missing();
         if reading.effort == Effort::EveryCopy {
-            for source in 1..self.sources() {
+            for source in 0..self.sources() {
                 let again = self.read_all(stripe.map, source, &mut Vec::new());
-                wrong.extend(again.wrong(data));
+                wrong.extend(blamed(again.wrong(data), source));
             }
         }
         for (children, cause) in [(wrong, DamageCause::Wrong), (missing, DamageCause::Unreadable)] {
-            for child in children.into_iter().filter(|&child| self.children[child].counts()) {
+            for child in children.into_iter().filter(|&child| self.children[child].counts(self.birth)) {
                 let columns = stripe.map.rows.iter().flat_map(|row| &row.columns);
-                let mine: Vec<_> = columns.filter(|column| column.child == child && column.len > 0).collect();
+                let mine: Vec<_> =
+                    columns.filter(|column| column.child == child && column.stored_len() > 0).collect();
                 let start = mine.iter().map(|column| column.offset).min().unwrap_or(0);
-                let end = mine.iter().map(|column| column.offset + column.len as u64).max().unwrap_or(0);
+                let end = mine.iter().map(|column| column.offset + column.stored_len() as u64).max();
+                let end = end.unwrap_or(0);
                 let vdev = &self.children[child];
                 reading.damage.push(Damage {
                     vdev: vdev.name().to_owned(),
@@ -219,19 +242,25 @@ impl Place<'_> {
     }
 }
 
-/// Returns the columns of a block with the content `data`: member, byte offset in its space, and bytes. In each row,
-/// parity is first.
-pub(super) fn columns(map: &Map, data: &[u8]) -> Vec<(usize, u64, Vec<u8>)> {
-    let mut padded = data.to_vec();
-    padded.resize(map.padded_len, 0);
-    let stripe = Stripe::new(map);
-    let places = map.rows.iter().enumerate().flat_map(|(r, row)| (0..row.columns.len()).map(move |n| (r, n)));
-    let stored = places.filter(|&(r, n)| map.rows[r].columns[n].len > 0);
-    let column = |(r, n): (usize, usize)| {
-        let column = &map.rows[r].columns[n];
-        (column.child, column.offset, stripe.expected(r, n, &padded))
-    };
-    stored.map(column).collect()
+/// Calls `put` with everything that is stored of a block with the content `data`, in whole sectors: member, byte offset in
+/// its space, and the bytes in pieces. In each row, parity is first.
+pub(super) fn store(
+    map: &Map,
+    data: &[u8],
+    mut put: impl FnMut(usize, u64, &[&[u8]]) -> Result<()>,
+) -> Result<()> {
+    let zeros = vec![0; map.rows.iter().flat_map(|row| &row.columns).map(|c| c.skip).max().unwrap_or(0)];
+    for row in &map.rows {
+        let (parity, content) = row.columns.split_at(map.parity);
+        for (n, column) in parity.iter().enumerate() {
+            put(column.child, column.offset, &[&parity_of(map, row, n, data)])?;
+        }
+        for column in content.iter().filter(|column| column.stored_len() > 0) {
+            let pieces = [column.content(data), &zeros[..column.skip]];
+            put(column.child, column.offset, if column.skip == 0 { &pieces[..1] } else { &pieces })?;
+        }
+    }
+    Ok(())
 }
 
 /// Adjacent columns on one member.
@@ -245,25 +274,26 @@ struct Run<'a> {
 impl Run<'_> {
     fn covers(&self, column: &Column) -> bool {
         let end = self.offset + self.len as u64;
-        let inside = column.offset >= self.offset && column.offset + column.len as u64 <= end;
-        column.child == self.child && column.len > 0 && inside
+        let inside = column.offset >= self.offset && column.offset + column.stored_len() as u64 <= end;
+        column.child == self.child && column.stored_len() > 0 && inside
     }
 }
 
-fn runs<'a>(columns: impl Iterator<Item = &'a Column>) -> Vec<Run<'a>> {
-    let mut columns: Vec<_> = columns.filter(|column| column.len > 0).collect();
+/// Returns the runs of the columns, of each as many bytes as `len` says.
+fn runs<'a>(columns: impl Iterator<Item = &'a Column>, len: fn(&Column) -> usize) -> Vec<Run<'a>> {
+    let mut columns: Vec<_> = columns.filter(|column| len(column) > 0).collect();
     columns.sort_by_key(|column| (column.child, column.offset));
     let mut runs: Vec<Run<'a>> = Vec::new();
     for column in columns {
         match runs.last_mut() {
             Some(run) if run.child == column.child && run.offset + run.len as u64 == column.offset => {
-                run.len += column.len;
+                run.len += len(column);
                 run.columns.push(column);
             }
             _ => runs.push(Run {
                 child: column.child,
                 offset: column.offset,
-                len: column.len,
+                len: len(column),
                 columns: vec![column],
             }),
         }

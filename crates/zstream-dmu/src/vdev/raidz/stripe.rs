@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::galois::{self, PARITY_COLUMNS_MAX};
-use super::map::{Map, Row};
+use super::map::{Column, Map, Row};
 
 /// The content of the columns of a block, row by row; `None` for a column that could not be read.
 #[derive(Debug)]
@@ -15,20 +15,39 @@ pub(super) struct Stripe<'a> {
 impl<'a> Stripe<'a> {
     /// Creates a stripe of which nothing has been read yet. Columns that are not stored are known to be empty.
     pub(super) fn new(map: &'a Map) -> Self {
-        let known = |len: usize| (len == 0).then(Vec::new);
-        let contents =
-            map.rows.iter().map(|row| row.columns.iter().map(|column| known(column.len)).collect()).collect();
+        let known = |column: &Column| (column.stored_len() == 0).then(Vec::new);
+        let contents = map.rows.iter().map(|row| row.columns.iter().map(known).collect()).collect();
         Self { map, contents }
     }
 
     /// Returns the members with columns that could not be read.
     pub(super) fn missing(&self) -> BTreeSet<usize> {
-        let mut missing = BTreeSet::new();
+        self.unread(|_| true)
+    }
+
+    /// Returns the members with content or parity that could not be read.
+    pub(super) fn lost(&self) -> BTreeSet<usize> {
+        self.unread(|column| column.len > 0)
+    }
+
+    fn unread(&self, counts: impl Fn(&Column) -> bool) -> BTreeSet<usize> {
+        let mut unread = BTreeSet::new();
         for (row, contents) in self.map.rows.iter().zip(&self.contents) {
-            let lost = row.columns.iter().zip(contents).filter(|(_, content)| content.is_none());
-            missing.extend(lost.map(|(column, _)| column.child));
+            let columns = row.columns.iter().zip(contents);
+            let lost = columns.filter(|(column, content)| content.is_none() && counts(column));
+            unread.extend(lost.map(|(column, _)| column.child));
         }
-        missing
+        unread
+    }
+
+    /// Returns how many more members may be corrupt in the row with the fewest lost columns.
+    pub(super) fn spare_parity(&self) -> usize {
+        let left = |(row, contents): (&Row, &Vec<Option<Vec<u8>>>)| {
+            let columns = row.columns.iter().zip(contents);
+            let lost = columns.filter(|(column, content)| column.len > 0 && content.is_none()).count();
+            self.map.parity.saturating_sub(lost)
+        };
+        self.map.rows.iter().zip(&self.contents).map(left).max().unwrap_or(0)
     }
 
     /// Reconstructs the data of the block, padded to sectors, from the columns of all members except `distrusted`.
@@ -49,10 +68,10 @@ impl<'a> Stripe<'a> {
         data: &mut [u8],
     ) -> Option<()> {
         let parity = self.map.parity;
-        let trusted = |n: usize| match &contents[n] {
-            Some(content) if content.is_empty() || !distrusted.contains(&row.columns[n].child) => {
-                Some(content)
-            }
+        // What is stored after the content is not read: it is zeros, even if the member has something else.
+        let trusted = |n: usize| match (&row.columns[n], &contents[n]) {
+            (Column { len: 0, .. }, _) => Some(&[][..]),
+            (column, Some(content)) if !distrusted.contains(&column.child) => Some(&content[..column.len]),
             _ => None,
         };
         let mut lost = Vec::new();
@@ -87,7 +106,7 @@ impl<'a> Stripe<'a> {
             .iter()
             .map(|&k| {
                 let mut sum = sum_of(k, row.columns[0].len, (parity..row.columns.len()).map(&trusted));
-                galois::add(&mut sum, trusted(k).map_or(&[], Vec::as_slice));
+                galois::add(&mut sum, trusted(k).unwrap_or_default());
                 sum
             })
             .collect();
@@ -102,14 +121,15 @@ impl<'a> Stripe<'a> {
         Some(())
     }
 
-    /// Returns the content of column `n` of row `row` for a block with the padded data `data`.
+    /// Returns what is stored of column `n` of row `row` for a block with the padded data `data`.
     pub(super) fn expected(&self, row: usize, n: usize, data: &[u8]) -> Vec<u8> {
-        let columns = &self.map.rows[row].columns;
-        let content = |n: usize| &data[columns[n].start..columns[n].start + columns[n].len];
-        if n >= self.map.parity {
-            return content(n).to_vec();
+        let row = &self.map.rows[row];
+        if n < self.map.parity {
+            return parity_of(self.map, row, n, data);
         }
-        sum_of(n, columns[0].len, (self.map.parity..columns.len()).map(|n| Some(content(n))))
+        let mut content = row.columns[n].content(data).to_vec();
+        content.resize(row.columns[n].stored_len(), 0);
+        content
     }
 
     /// Returns the members with columns that were read and do not match `data`.
@@ -126,13 +146,26 @@ impl<'a> Stripe<'a> {
     }
 }
 
+impl Column {
+    /// Returns the content of a data column of a block with the padded data `data`.
+    pub(super) fn content<'a>(&self, data: &'a [u8]) -> &'a [u8] {
+        &data[self.start..self.start + self.len]
+    }
+}
+
+/// Returns parity column `parity` of a row of a block with the padded data `data`.
+pub(super) fn parity_of(map: &Map, row: &Row, parity: usize, data: &[u8]) -> Vec<u8> {
+    let columns = row.columns[map.parity..].iter();
+    sum_of(parity, row.columns[0].len, columns.map(|column| Some(column.content(data))))
+}
+
 /// Computes parity column `parity` over data columns; `None` counts as zeros.
 fn sum_of<T: AsRef<[u8]>>(parity: usize, len: usize, columns: impl Iterator<Item = Option<T>>) -> Vec<u8> {
     let mut sum = vec![0; len];
     for column in columns {
-        galois::shift(&mut sum, parity);
-        if let Some(content) = column {
-            galois::add(&mut sum, content.as_ref());
+        match column {
+            Some(content) => galois::shift_add(&mut sum, parity, content.as_ref()),
+            None => galois::shift(&mut sum, parity),
         }
     }
     sum
@@ -149,7 +182,7 @@ mod tests {
         let mut stripe = Stripe::new(map);
         for row in 0..map.rows.len() {
             for n in 0..map.rows[row].columns.len() {
-                if map.rows[row].columns[n].len > 0 {
+                if map.rows[row].columns[n].stored_len() > 0 {
                     stripe.contents[row][n] = Some(stripe.expected(row, n, data));
                 }
             }

@@ -8,7 +8,7 @@ use zstream_dmu::blkptr::{BlockPointer, Dva};
 use zstream_dmu::block::ReadBlock;
 use zstream_dmu::device::{Device, MemoryDevice};
 use zstream_dmu::dnode::NewObject;
-use zstream_dmu::error::{Fault, Result};
+use zstream_dmu::error::{Error, Fault, Result};
 use zstream_dmu::ids::{Guid, ObjectId, Txg};
 use zstream_dmu::mos::{DIRECTORY_OBJECT, FEATURES};
 use zstream_dmu::object_store::ObjectStore;
@@ -62,6 +62,10 @@ impl Space for TestSpace {
         block.asize()
     }
 
+    fn gang_header_bytes(&self, _: Dva) -> usize {
+        512
+    }
+
     fn allocate(&self, psize: u64, copies: u8, _: AllocationClass) -> Result<Vec<Dva>> {
         let mut taken = self.taken.lock().unwrap();
         let size = psize.next_multiple_of(512);
@@ -93,6 +97,10 @@ impl Space for TestSpace {
 
     fn write(&self, place: Dva, bytes: &[u8]) -> Result<()> {
         Ok(self.device.write_at(LEAF_DATA_START + place.offset(), bytes)?)
+    }
+
+    fn share(&self, block: &BlockPointer) -> Result<()> {
+        Err(Error::unsupported(format!("a test that clones block {block}")))
     }
 
     fn free(&self, block: &BlockPointer) -> Result<()> {

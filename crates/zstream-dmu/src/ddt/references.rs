@@ -1,0 +1,126 @@
+//! The changes of deduplication tables in a transaction group.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Place;
+
+use zstream_format::algorithm::ChecksumType;
+
+use super::{Class, Entry, Key, Statistics, Table};
+use crate::blkptr::{BlockPointer, Dva};
+use crate::error::Result;
+use crate::object_set::ObjectSet;
+
+/// The place of an entry on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// The class of the object that has it.
+    pub class: Class,
+    /// Its sums in the histogram of the object, unless a log replaces it.
+    pub counted: Option<Statistics>,
+}
+
+/// An entry that was used in this transaction group (`ddt_entry_t`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Touched {
+    /// Its place on disk; `None` for a new entry, and for one that only a log has.
+    pub stored: Option<Stored>,
+    /// The current value.
+    pub entry: Entry,
+    /// Whether the value must be written.
+    pub is_dirty: bool,
+}
+
+/// The tables of a pool that is open for writing.
+#[derive(Debug, Default)]
+pub(crate) struct References {
+    /// The tables on disk.
+    pub tables: Vec<Table>,
+    /// The entries that were used in this transaction group, by checksum function and key.
+    pub touched: BTreeMap<(ChecksumType, Key), Touched>,
+    /// Whether an entry must be written.
+    pub is_dirty: bool,
+}
+
+impl References {
+    /// Opens the tables of a pool.
+    pub(crate) fn open(mos: &dyn ObjectSet) -> Result<Self> {
+        Ok(Self { tables: Table::open_all(mos)?, ..Self::default() })
+    }
+
+    /// Begins the next transaction group.
+    pub(crate) fn committed(&mut self) {
+        self.touched.clear();
+    }
+
+    /// Returns the entry of `key`, if there is one. `mos` is that of the last transaction group. `dsize` returns the
+    /// deflated size of a copy.
+    fn find(
+        &mut self,
+        mos: &dyn ObjectSet,
+        dsize: &dyn Fn(Dva) -> u64,
+        checksum: ChecksumType,
+        key: Key,
+    ) -> Result<Option<&mut Touched>> {
+        let Some(table) = self.tables.iter().find(|table| table.checksum == checksum) else {
+            return Ok(None);
+        };
+        match self.touched.entry((checksum, key)) {
+            Place::Occupied(place) => Ok(Some(place.into_mut())),
+            Place::Vacant(place) => {
+                let touched = match table.logged.get(&key) {
+                    Some(logged) => Touched {
+                        stored: logged.class.map(|class| Stored { class, counted: None }),
+                        entry: logged.entry,
+                        is_dirty: false,
+                    },
+                    None => match table.lookup(mos, key)? {
+                        Some((class, entry)) => {
+                            let counted = Some(Statistics::of(key, &entry, dsize));
+                            Touched { stored: Some(Stored { class, counted }), entry, is_dirty: false }
+                        }
+                        None => return Ok(None),
+                    },
+                };
+                Ok(Some(place.insert(touched)))
+            }
+        }
+    }
+
+    /// Drops a reference to a block. Returns `false` if no table has it: it then has one reference.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the entry cannot be read, and if it has no references.
+    pub(crate) fn drop(
+        &mut self,
+        mos: &dyn ObjectSet,
+        dsize: &dyn Fn(Dva) -> u64,
+        block: &BlockPointer,
+    ) -> Result<bool> {
+        let key = Key::of(block);
+        let Some(touched) = self.find(mos, dsize, block.checksum_type(), key)? else { return Ok(false) };
+        let is_shared = touched.entry.drop_reference(block)?;
+        touched.is_dirty |= is_shared;
+        self.is_dirty |= is_shared;
+        Ok(is_shared)
+    }
+
+    /// Adds a reference to a block. Returns `false` if no table has it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the entry cannot be read.
+    pub(crate) fn add(
+        &mut self,
+        mos: &dyn ObjectSet,
+        dsize: &dyn Fn(Dva) -> u64,
+        block: &BlockPointer,
+    ) -> Result<bool> {
+        let key = Key::of(block);
+        let Some(touched) = self.find(mos, dsize, block.checksum_type(), key)? else { return Ok(false) };
+        let is_shared = touched.entry.add_reference(block);
+        touched.is_dirty |= is_shared;
+        self.is_dirty |= is_shared;
+        Ok(is_shared)
+    }
+}

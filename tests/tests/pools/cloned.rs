@@ -1,0 +1,235 @@
+//! Pools with cloned blocks that OpenZFS made: read, checked, and changed until no clone is left.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
+use zstream_dmu::brt::Table;
+
+use zstream_dmu::pool::{OpenOptions, Pool, PoolWriter, WriteOptions};
+use zstream_dmu::zap::{Value, ZapMut};
+use zstream_tests::golden::{self, Outcome};
+use zstream_tests::pools::PASSPHRASE;
+use zstream_tests::program::zstream;
+use zstream_tests::writing::unreached;
+
+/// One of OpenZFS 2.3, whose entries are bytes, and one of 2.4, whose entries are integers.
+const POOLS: [&str; 2] = ["cloned23", "cloned24"];
+
+fn members(pool: &str) -> Vec<PathBuf> {
+    [1, 2].map(|n| golden::cloned_file(&format!("{pool}-{n}.img"))).into()
+}
+
+/// A copy of a pool, in a directory of its own.
+struct Copy {
+    dir: tempfile::TempDir,
+    pool: &'static str,
+}
+
+impl Copy {
+    fn of(pool: &'static str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        members(pool).iter().for_each(|path| drop(golden::copy(path, dir.path())));
+        fs::write(dir.path().join("key"), PASSPHRASE).expect("a file");
+        Self { dir, pool }
+    }
+
+    fn members(&self) -> Vec<PathBuf> {
+        [1, 2].map(|n| self.dir.path().join(format!("{}-{n}.img", self.pool))).into()
+    }
+
+    /// Runs words; `P` stands for the name of the pool.
+    fn run(&self, line: &str) -> Outcome {
+        self.run_with(line, &[])
+    }
+
+    fn run_with(&self, line: &str, input: &[u8]) -> Outcome {
+        let members = self.members();
+        let key = self.dir.path().join("key");
+        let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+        let mut words: Vec<String> = members.iter().flat_map(|path| ["-d".to_owned(), text(path)]).collect();
+        words.extend(["--key-file".to_owned(), text(&key)]);
+        words.extend(line.split_whitespace().map(|word| match word.strip_prefix("P") {
+            Some(rest) => format!("{}{rest}", self.pool),
+            None => word.to_owned(),
+        }));
+        zstream(&words.iter().map(String::as_str).collect::<Vec<_>>(), input)
+    }
+
+    fn does(&self, line: &str) -> Vec<u8> {
+        let outcome = self.run(line);
+        assert_eq!(outcome.code, 0, "{line}: {}", String::from_utf8_lossy(&outcome.stderr));
+        outcome.stdout
+    }
+
+    /// The report of a check, which finds nothing, and no lost place.
+    fn check(&self) -> Json {
+        let report: Json = serde_json::from_slice(&self.does("pool check --json")).expect("JSON");
+        let pool = Pool::open(&self.members(), &OpenOptions::default()).expect("a pool");
+        for (vdev, leaked) in unreached(&pool) {
+            assert!(leaked.is_empty(), "vdev {vdev}: {leaked:?}");
+        }
+        report
+    }
+
+    /// Changes the pool below its datasets.
+    fn edit(&self, change: impl FnOnce(&mut PoolWriter)) {
+        let mut pool = PoolWriter::open(&self.members(), &WriteOptions::default()).expect("a pool");
+        change(&mut pool);
+        pool.export(&mut |_, _| Ok(())).expect("an export");
+    }
+}
+
+#[test]
+fn pools_of_openzfs_are_as_it_shows_them() {
+    for pool in POOLS {
+        let copy = Copy::of(pool);
+        let text = |suffix: &str| {
+            fs::read_to_string(golden::cloned_file(&format!("{pool}.{suffix}"))).expect("a golden file")
+        };
+        for line in text("sums").lines() {
+            let [sum, snapshot, file] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+                panic!("{line}")
+            };
+            let content = copy.does(&format!("cat P/{snapshot} {file}"));
+            let found: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(found, sum, "{line}");
+        }
+        for (words, name) in [
+            ("-w P/fs@a", "fs-a-w"),
+            ("-i @a P/fs@b", "fs-ab"),
+            ("-c P/fs@b", "fs-b-c"),
+            ("-w P/e@a", "e-a-w"),
+            ("-i @a P/e@b", "e-ab"),
+            ("-c P/e@b", "e-b-c"),
+        ] {
+            let expected = fs::read(golden::cloned_file(&format!("{pool}-{name}.zfs"))).expect("a stream");
+            assert!(copy.does(&format!("send {words}")) == expected, "{pool}: {words}");
+        }
+        let found = copy.does("list -Hpr -t all -o name,used,available,referenced P");
+        assert_eq!(String::from_utf8(found).expect("text"), text("list"), "{pool}");
+        for line in text("get").lines() {
+            let (name, value) = line.split_once('\t').expect("two words");
+            let found = copy.does(&format!("pool get -Hp -o value {name} P"));
+            assert_eq!(String::from_utf8_lossy(&found).trim_end(), value, "{pool}: {name}");
+        }
+        let report = copy.check();
+        assert!(report["references"]["blocks"].as_u64() > Some(20), "{pool}: {report}");
+        assert_eq!(report["references"]["wrong"].as_array().map(Vec::len), Some(0));
+    }
+}
+
+/// Files overwritten and datasets destroyed, rolled back and received, until the last clone is gone, and with it the tables.
+#[test]
+fn clones_of_openzfs_are_freed_to_the_last() {
+    for pool in POOLS {
+        let copy = Copy::of(pool);
+        let file = copy.dir.path().join("whole2");
+        fs::write(&file, vec![7; 50_000]).expect("a file");
+        copy.does(&format!("put {} P/fs:/", file.display()));
+        copy.does(&format!("put {} P/e:/twice2", file.display()));
+        copy.does(&format!("put {} P/clone:/new", file.display()));
+        let mut left = copy.check()["references"]["saved"].as_u64().expect("a number");
+        for line in [
+            "rollback P/e@b",
+            "destroy P/other@a",
+            "destroy P/other",
+            "promote P/clone",
+            "destroy P/fs",
+            "destroy P/clone@a",
+            "rollback P/clone@b",
+            "destroy -r P/small",
+            "destroy -r P/e",
+            "destroy -r P/clone",
+        ] {
+            copy.run(line);
+            let report = copy.check();
+            left = report["references"]["saved"].as_u64().unwrap_or(0);
+        }
+        assert_eq!(left, 0, "{pool}");
+        let features =
+            String::from_utf8(copy.does("pool get -H -o value feature@block_cloning P")).expect("text");
+        assert_eq!(features, "enabled\n", "{pool}");
+        let image = Pool::open(&copy.members(), &OpenOptions::default()).expect("a pool");
+        assert!(Table::open(&**image.mos(), 0).expect("the directory").is_none());
+    }
+}
+
+/// An increment overwrites clones, and a full stream takes the place of a dataset with clones.
+#[test]
+fn receives_over_clones_keep_the_counts() {
+    for pool in POOLS {
+        let copy = Copy::of(pool);
+        for line in ["destroy P/clone", "destroy P/fs@b", "rollback P/fs@a"] {
+            copy.does(line);
+        }
+        copy.check();
+        let stream = fs::read(golden::cloned_file(&format!("{pool}-fs-ab.zfs"))).expect("a stream");
+        let outcome = copy.run_with("recv -F P/fs", &stream);
+        assert_eq!(outcome.code, 0, "{}", String::from_utf8_lossy(&outcome.stderr));
+        let saved = copy.check()["references"]["saved"].as_u64();
+        assert!(copy.does("send -i @a P/fs@b") == stream, "{pool}");
+        let full = fs::read(golden::cloned_file(&format!("{pool}-fs-b-c.zfs"))).expect("a stream");
+        for line in ["destroy P/fs@a", "destroy P/fs@b"] {
+            copy.does(line);
+        }
+        let outcome = copy.run_with("recv -F P/fs", &full);
+        assert_eq!(outcome.code, 0, "{}", String::from_utf8_lossy(&outcome.stderr));
+        assert!(copy.check()["references"]["saved"].as_u64() < saved, "{pool}");
+    }
+}
+
+/// A count that is too low, one that is too high, an entry that is not there, sums that are wrong: all are found.
+#[test]
+fn wrong_counts_are_found() {
+    type Damage = (&'static str, fn(u64) -> Option<u64>, &'static str);
+    const DAMAGES: [Damage; 3] = [
+        ("low", |count| count.checked_sub(1).filter(|count| *count > 0), "would lose the data"),
+        ("high", |count| Some(count + 1), "never be freed"),
+        ("gone", |_| None, "would lose the data"),
+    ];
+    for pool in POOLS {
+        for (what, change, expected) in DAMAGES {
+            let copy = Copy::of(pool);
+            let before = Pool::open(&copy.members(), &OpenOptions::default()).expect("a pool");
+            let table = (0..2).find_map(|vdev| Table::open(&**before.mos(), vdev).expect("the directory"));
+            let table = table.expect("a table");
+            let (mut offset, mut count) = (0, 0);
+            table
+                .entries(&**before.mos(), &mut |at, references| {
+                    if references > count {
+                        (offset, count) = (at, references);
+                    }
+                })
+                .expect("entries");
+            assert!(count > 1, "{pool}");
+            let entries = table.entries_object();
+            let is_word = before.features().is_active("block_cloning_endian");
+            drop(before);
+            copy.edit(|writer| {
+                let mut zap = ZapMut::open(writer.parts().mos, entries).expect("the entries");
+                let key = &[offset][..];
+                match change(count) {
+                    None => zap.remove(key).expect("an entry"),
+                    Some(new) if is_word => zap.update(key, &Value::word(new)).expect("an entry"),
+                    Some(new) => {
+                        zap.update(key, &Value::from_bytes(&new.to_le_bytes())).expect("an entry");
+                    }
+                }
+            });
+            let outcome = copy.run("pool check");
+            let text = String::from_utf8_lossy(&outcome.stdout).into_owned();
+            assert_eq!(outcome.code, 1, "{pool}, {what}: {text}");
+            assert!(
+                text.contains(expected)
+                    && text.contains(&format!("offset {offset} of vdev {}", table.vdev())),
+                "{what}: {text}"
+            );
+            assert!(text.contains("/twice") || text.contains("/whole"), "{what}: {text}");
+            if what == "gone" {
+                assert!(text.contains("the table records"), "{text}");
+            }
+        }
+    }
+}
