@@ -75,12 +75,13 @@ pub(crate) fn all() -> Result<Option<PathBuf>, String> {
 
 /// Pools that zstream makes and writes, in the hands of the kernel module and back: scripts, and their parts, each in a run of
 /// its own.
-const ROUND_TRIPS: [(&str, &[&str]); 6] = [
+const ROUND_TRIPS: [(&str, &[&str]); 7] = [
     ("create.sh", &["all"]),
     ("put.sh", &["1", "2", "3"]),
     ("names.sh", &["sensitive", "insensitive", "mixed"]),
     ("rounds.sh", &["plain", "secret"]),
     ("cloned.sh", &["plain", "mirror", "secret"]),
+    ("dedup.sh", &["legacy", "fast", "secret"]),
     ("change-key.sh", &["all"]),
 ];
 

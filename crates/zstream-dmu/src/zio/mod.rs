@@ -11,9 +11,9 @@ mod verify;
 pub(crate) mod write;
 mod writer;
 
-pub use allocate::{AllocationClass, Space};
+pub use allocate::{AllocationClass, Same, Space};
 pub use read::{BadCopy, BlockCheck, BlockReader, Decrypt, Observer};
-pub use write::{Ledger, Protection};
+pub use write::{Dedup, Ledger, Protection};
 pub use writer::{BlockWriter, WriterSettings};
 
 #[cfg(test)]
