@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use super::{BlockWriter, Form, Prepared};
-use crate::blkptr::{BlockPointer, NormalBlock};
+use crate::blkptr::BlockPointer;
 use crate::error::Result;
 use crate::zio::Same;
 use crate::zio::place::Placed;
