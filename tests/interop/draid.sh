@@ -2,9 +2,11 @@
 # dRAID pools that zstream creates, in the hands of the kernel module, and back: imported without -f, scrubbed, written to, a disk failed
 # and rebuilt onto a distributed spare; read by zstream without that disk; the disk replaced, and the pool written by zstream again.
 #
-#   draid.sh guest      in a system with the module, as root; zstream is the program to be tested
+#   draid.sh guest [POOL...]     in a system with the module, as root; zstream is the program to be tested; the pools are one, two and
+#                                three, by their parity; without any it is those named in /in/parts, or all
 set -u
 [ "${1:-guest}" = guest ] || { sed -n 2,6p "$0"; exit 2; }
+pools=${*:2}; [ -n "$pools" ] || pools=$(cat /in/parts 2>/dev/null || echo one two three)
 bad=0
 verdict() { if [ "$2" = 0 ]; then echo "good: $1"; else echo "BAD:  $1"; bad=1; fi; }
 work=$(mktemp -d); cd "$work" || exit 2
@@ -52,7 +54,12 @@ pool() { # pool NAME SHAPE MEMBERS ASHIFT FAILED SPARE
   scrubbed "$p" "at the end"; zpool export "$p"; rm -r "$p" src failed.img
 }
 
-pool one draid1:2d:7c:1s "a b c d e f g" 12 c draid1-0-0
-pool two draid2:4d:9c:1s "a b c d e f g h i" 9 e draid2-0-0
-pool three draid3:2s "a b c d e f g h" 12 a draid3-0-1
+for which in $pools; do
+  case $which in
+    one) pool one draid1:2d:7c:1s "a b c d e f g" 12 c draid1-0-0 ;;
+    two) pool two draid2:4d:9c:1s "a b c d e f g h i" 9 e draid2-0-0 ;;
+    three) pool three draid3:2s "a b c d e f g h" 12 a draid3-0-1 ;;
+    *) echo "BAD:  no pool $which"; bad=1 ;;
+  esac
+done
 exit $bad

@@ -33,6 +33,7 @@ static FAULTS: Archive = Archive::new("faults");
 static KEPT: Archive = Archive::new("kept");
 static GANGS: Archive = Archive::new("gangs");
 static DEDUP: Archive = Archive::new("dedup");
+static GANGS_2_4: Archive = Archive::new("gangs-2.4");
 static REWRITTEN: Archive = Archive::new("rewritten");
 static CLONED: Archive = Archive::new("cloned");
 static OLD: Archive = Archive::new("old");
@@ -170,6 +171,11 @@ pub fn kept_file(name: &str) -> PathBuf {
 /// A file of `make-gangs.sh`: `gangcrypt.img`, `gangcrypt.sums`, ...
 pub fn gangs_file(name: &str) -> PathBuf {
     GANGS.path(name)
+}
+
+/// A file of `make-gangs-2.4.sh`: `gangdyn.img`, `gangdyn.sums`, ...
+pub fn gangs_2_4_file(name: &str) -> PathBuf {
+    GANGS_2_4.path(name)
 }
 
 /// A file of `make-cloned.sh`: `cloned24-1.img`, `cloned24.sums`, ...

@@ -40,5 +40,47 @@ pub fn installed(name: &str) -> tempfile::TempDir {
 fn run(mut command: assert_cmd::Command, args: &[&str], stdin: &[u8]) -> Outcome {
     let output = command.args(args).write_stdin(stdin).output().expect("the program runs");
     let code = output.status.code().expect("it ends by itself, not by a signal");
+    let message = String::from_utf8_lossy(&output.stderr);
+    let repeated = message.lines().find_map(|line| Some((line, repeated_clause(line)?)));
+    assert_eq!(repeated, None, "a message says the same twice");
     Outcome { stdout: output.stdout, stderr: output.stderr, code }
+}
+
+/// A clause that a message contains twice: the same words, or "cannot" with the same verb. Quotes make no difference.
+#[must_use]
+pub fn repeated_clause(message: &str) -> Option<String> {
+    let plain: String = message.chars().filter(|c| !['\'', '"', '`'].contains(c)).collect();
+    let mut seen = std::collections::HashSet::new();
+    for clause in plain.split([':', ';']).map(str::trim) {
+        let words: Vec<&str> = clause.split_whitespace().collect();
+        let key = match words.as_slice() {
+            ["cannot", verb, ..] => format!("cannot {verb}"),
+            words if words.len() > 1 => words.join(" "),
+            _ => continue,
+        };
+        if !seen.insert(key.clone()) {
+            return Some(key);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeated_clauses_are_found() {
+        for (message, repeated) in [
+            ("zstream: cannot destroy 't': cannot destroy t: it is the root", Some("cannot destroy")),
+            (
+                "zstream: cannot open 'a': dataset a not found; dataset 'a' not found",
+                Some("dataset a not found"),
+            ),
+            ("zstream: cannot destroy 't': t is the root of the pool", None),
+            ("zstream: a: a: cannot read: No such file or directory (os error 2)", None),
+        ] {
+            assert_eq!(repeated_clause(message).as_deref(), repeated, "{message}");
+        }
+    }
 }

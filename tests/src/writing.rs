@@ -122,6 +122,7 @@ impl Written {
             salt: None,
             hole_birth: pool.features().is_active("hole_birth"),
             embedded_data: pool.features().is_active("embedded_data"),
+            large_headers: Arc::default(),
             whole_max: None,
             is_uncompressed: false,
         };

@@ -77,12 +77,14 @@ pub(crate) fn all() -> Result<Option<PathBuf>, String> {
 /// its own.
 const ROUND_TRIPS: [(&str, &[&str]); 7] = [
     ("create.sh", &["all"]),
+    ("draid.sh", &["one", "two", "three"]),
     ("put.sh", &["1", "2", "3"]),
     ("names.sh", &["sensitive", "insensitive", "mixed"]),
     ("rounds.sh", &["plain", "secret"]),
     ("cloned.sh", &["plain", "mirror", "secret"]),
     ("dedup.sh", &["legacy", "fast", "secret"]),
     ("change-key.sh", &["all"]),
+    ("degraded.sh", &["mirror", "raidz2", "offline", "spare", "replaced", "scrub"]),
 ];
 
 /// Pools that zstream makes and fills, imported, changed and exported by the kernel module, and changed here again.

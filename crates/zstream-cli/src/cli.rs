@@ -312,10 +312,14 @@ Examples:
   zstream -d disk.img --key-file key load-key -n tank/home
   zstream -d disk.img load-key -n -a")]
     LoadKey(change_key::Load),
-    /// Sets properties of datasets
+    /// Sets properties of datasets, and quotas of users, groups and projects
+    ///
+    /// Quotas are properties like userquota@1000, groupobjquota@50 or defaultprojectquota of a filesystem, whose key is
+    /// required if it is encrypted. Users and groups are named by their numbers.
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img set compression=zstd-9 atime=off tank/home
+  zstream -d disk.img set userquota@1000=10G defaultuserquota=1G tank/home
   zstream -d disk.img set org.example:owner=ann tank/home@monday")]
     Set(set::Args),
     /// Clears a property so that it is inherited

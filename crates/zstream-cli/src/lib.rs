@@ -33,6 +33,7 @@ mod prompt;
 mod started;
 mod text;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -53,9 +54,12 @@ pub fn main() -> ExitCode {
             {
                 return Failure::output(&closed).report();
             }
-            // If standard error is closed, the error cannot be reported.
-            let _ = error.print();
-            return ExitCode::from(code);
+            let printed = error.print().and_then(|()| std::io::stdout().flush());
+            return match printed {
+                Err(lost) if code == 0 => Failure::output(&lost).report(),
+                // If standard error is closed, the error cannot be reported.
+                _ => ExitCode::from(code),
+            };
         }
     };
     match outcome {

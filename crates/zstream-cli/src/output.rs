@@ -102,6 +102,15 @@ pub(crate) fn say(text: impl std::fmt::Display) -> Result<(), Failure> {
         .map_err(|error| Failure::output(&error))
 }
 
+/// Reports that lines about a change could not be printed, as a warning: the change is done, and so the verb succeeds.
+pub(crate) fn warn_unprinted(printed: Result<(), Failure>) {
+    if let Err(failure) = printed
+        && !failure.message().is_empty()
+    {
+        eprintln!("zstream: warning: everything was done, but {}", failure.message());
+    }
+}
+
 /// Prints a line of columns that are separated by tabs; a tab in one of them is escaped, so that it forges no column.
 ///
 /// # Errors

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use zstream::keys::KeySources;
 use zstream::{
-    Control, Event, KeyFile, Keys, OpenPool, OtherError, PoolPlace, Secret, StreamPlace, Warning, unsearched,
+    Control, Event, KeyFile, Keys, OpenNames, OpenPool, OtherError, PoolPlace, Secret, StreamPlace, Warning,
+    unsearched,
 };
 use zstream_dmu::ids::Txg;
 use zstream_dmu::pool::WriteOptions;
@@ -125,6 +126,20 @@ impl PoolOptions {
     /// one.
     pub(crate) fn open(&self, name: Option<&str>) -> Result<OpenPool, Failure> {
         Ok(self.place()?.open(name, &mut warnings())?)
+    }
+
+    /// Opens the pools of these names read-only; without names, the only pool. Names in pools that do not exist are
+    /// reported, unless all names are of one pool.
+    pub(crate) fn open_all(
+        &self,
+        names: &[String],
+        incomplete: &Incomplete,
+    ) -> Result<Vec<OpenNames>, Failure> {
+        let opened = self.place()?.open_all(names, &mut incomplete.control())?;
+        if opened.is_empty() {
+            return Err(Failure::reported());
+        }
+        Ok(opened)
     }
 }
 

@@ -65,6 +65,7 @@ bitflags! {
 
 /// An allocated dnode.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Dnode {
     /// The type of the object.
     pub object_type: ObjectType,

@@ -15,7 +15,7 @@ use crc::{CRC_32_ISO_HDLC, Crc};
 use zstream_format::order::ByteOrder;
 
 use crate::device::Device;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 
 /// The maximum size of an array of partition entries that is read.
 pub(crate) const MAX_ENTRIES_BYTES: u64 = 1 << 20;
@@ -66,7 +66,7 @@ impl Partition {
 /// # Errors
 /// Fails if there is a table, but neither copy is intact.
 pub fn partitions(disk: &dyn Device) -> Result<Option<Vec<Partition>>> {
-    let mut damage = None;
+    let mut damage: Option<(&str, u64, Error)> = None;
     for sector in SECTOR_SIZES {
         let sectors = disk.len() / sector;
         if sectors < 3 {
@@ -79,17 +79,28 @@ pub fn partitions(disk: &dyn Device) -> Result<Option<Vec<Partition>>> {
                     return Ok(Some(list));
                 }
                 Ok(None) => {}
-                Err(error) => damage = Some(damage.unwrap_or((copy, lba * sector, error))),
+                Err(error) => {
+                    // The first error counts, but a copy that cannot be read may be intact.
+                    let is_first = damage.as_ref().is_none_or(|(.., first)| is_io(&error) && !is_io(first));
+                    if is_first {
+                        damage = Some((copy, lba * sector, error));
+                    }
+                }
             }
         }
     }
     match damage {
         None => Ok(None),
+        Some((_, offset, error)) if is_io(&error) => Err(error.at_offset(offset)),
         Some((copy, offset, error)) => {
             Err(Error::corrupt("partition table", format!("no copy is intact; {copy}: {error}"))
                 .at_offset(offset))
         }
     }
+}
+
+fn is_io(error: &Error) -> bool {
+    matches!(error.fault(), Fault::Io(_))
 }
 
 fn read_copy(disk: &dyn Device, sector: u64, lba: u64) -> Result<Option<Vec<Partition>>> {
@@ -183,7 +194,9 @@ fn guid_text(raw: &[u8]) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::device::MemoryDevice;
+    use std::sync::Arc;
+
+    use crate::device::{FailingCalls, FaultyDevice, MemoryDevice};
 
     const ZFS: [u8; 16] =
         [0xc3, 0x8c, 0x89, 0x6a, 0xd2, 0x1d, 0xb2, 0x11, 0x99, 0xa6, 0x08, 0x00, 0x20, 0x73, 0x66, 0x31];
@@ -302,5 +315,17 @@ pub(crate) mod tests {
         assert!(error.contains("no copy is intact") && error.contains("crc"), "{error}");
         assert!(partitions(&MemoryDevice::new(1 << 20)).unwrap().is_none());
         assert!(partitions(&MemoryDevice::new(100)).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_copy_that_cannot_be_read_is_an_io_error() {
+        for plan in [FailingCalls::Once(0), FailingCalls::From(0), FailingCalls::Once(1)] {
+            let damaged = disk(512, 149);
+            damaged.write_at(199 * 512 + 40, b"x").unwrap();
+            let disk = FaultyDevice::new(Arc::new(damaged), plan);
+            let error = partitions(&disk).unwrap_err();
+            assert!(matches!(error.fault(), Fault::Io(_)), "{plan:?}: {error}");
+            assert_eq!(error.place().offset, Some(512), "{plan:?}");
+        }
     }
 }

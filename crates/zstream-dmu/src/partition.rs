@@ -21,6 +21,7 @@ pub struct Part {
 
 /// The parts of a disk.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Parts {
     /// The parts, those inside another part before it. Parts whose start is ambiguous occur several times.
     pub list: Vec<Part>,

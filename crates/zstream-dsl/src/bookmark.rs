@@ -68,6 +68,7 @@ const SHORT_BYTES: usize = BookmarkPhys::offset_of("redaction_object");
 
 /// A bookmark.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Bookmark {
     /// `pool/fs#name`
     pub name: String,

@@ -27,6 +27,7 @@ structure! {
 
 /// The blocks of a deadlist that are younger than one snapshot and not younger than the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct Entry {
     /// The txg after which the blocks were born.
     pub min_txg: Txg,

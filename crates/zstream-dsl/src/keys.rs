@@ -122,6 +122,7 @@ fn bytes<const N: usize>(value: &Value) -> Result<[u8; N]> {
 
 /// The datasets that the key of an encryption root unlocks.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Opened {
     /// The directories whose keys it wraps, the root included, with their keys.
     pub keys: Vec<(Arc<Dir>, Arc<DatasetKey>)>,

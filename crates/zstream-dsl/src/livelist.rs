@@ -64,7 +64,7 @@ pub(crate) fn allocated(mos: &dyn ObjectSet, part: &BpObj) -> Result<Vec<Item>> 
             (false, 0) => {
                 let at =
                     Bookmark { objset: mos.objset_id(), object: part.object, level: 0, block: BlockId(n) };
-                left.push(Item { pointer: entry.pointer, at, is_expendable: true });
+                left.push(Item::new(entry.pointer, at, true));
             }
             (false, _) => *times -= 1,
         }

@@ -32,8 +32,9 @@ macro_rules! id {
 }
 
 id! {
-    /// The guid of a pool, vdev, dataset or snapshot. It is printed in hexadecimal, as in stream dumps.
-    Guid, "{:x}";
+    /// The guid of a pool, vdev, dataset or snapshot. It is printed in decimal, as `list` prints it. Only
+    /// stream dumps have it in hexadecimal.
+    Guid, "{}";
     /// The number of an object in an object set. Object 0 is the meta-dnode.
     ObjectId, "{}";
     /// The number of a transaction group.

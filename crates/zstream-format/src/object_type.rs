@@ -199,7 +199,7 @@ impl ObjectType {
     /// The bit for metadata in a self-describing type.
     pub const METADATA: u32 = 0x40;
     /// The bit for encryption in an encrypted dataset, in a self-describing type.
-    pub const ENCRYPTED: u32 = 0x20;
+    const ENCRYPTED: u32 = 0x20;
     const CLASS_MASK: u32 = 0x1f;
 
     /// The byteswap class of blocks of this type; `None` for a type that does not exist.

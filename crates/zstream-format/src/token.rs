@@ -31,7 +31,7 @@ pub const VERSION: u32 = 1;
 
 /// The maximum size of the packed list in a token, in bytes. Real lists have some hundred bytes; redaction
 /// snapshots add 8 bytes each.
-pub const MAX_LIST_LEN: usize = 1 << 20;
+const MAX_LIST_LEN: usize = 1 << 20;
 
 /// An error from parsing a resume token. The messages are those of libzfs where it has one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,7 +57,7 @@ pub enum TokenError {
         /// The checksum of the payload, in the byte order of this machine.
         computed: u64,
     },
-    /// The length in the token exceeds [`MAX_LIST_LEN`].
+    /// The length in the token exceeds `MAX_LIST_LEN`.
     #[error("the list in the resume token is {stated} bytes, the limit is {}", MAX_LIST_LEN)]
     TooLong {
         /// The length in the token, in bytes.

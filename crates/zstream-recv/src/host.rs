@@ -20,7 +20,7 @@ pub enum Note {
         /// `true` if it is an increment.
         is_incremental: bool,
     },
-    /// A snapshot was received.
+    /// A snapshot was received; in a dry run: it was validated.
     Received(Received),
     /// A snapshot was skipped because the target already has it.
     Ignored(String),

@@ -11,7 +11,7 @@ use zstream_format::judge::Breach;
 #[non_exhaustive]
 pub enum Refusal {
     /// An invalid name for the snapshot.
-    #[error("cannot receive into {name:?}: {why}")]
+    #[error("{name:?}: {why}")]
     Name {
         /// The name.
         name: String,

@@ -15,7 +15,7 @@ use zstream_format::summary::{Dataset as SentDataset, PackageList, PackageSnapsh
 
 use crate::engine::Receiving;
 use crate::error::Result;
-use crate::host::{Host, Note};
+use crate::host::Note;
 use crate::request::{Naming, Request};
 use crate::sent::{self, set_snapshot_properties};
 
@@ -53,7 +53,7 @@ impl<'a> Asked<'a> {
 struct Changes<'a, 'p> {
     receiving: &'a mut Receiving<'p>,
     names: Names,
-    host: &'a mut dyn Host,
+    notes: Vec<Note>,
 }
 
 /// The outcome of one pass.
@@ -64,8 +64,16 @@ struct Pass {
     deleted: HashSet<Guid>,
 }
 
-/// Brings the tree `top` into the form that the list describes, as far as that is possible without content. Returns
-/// whether nothing is left to do.
+/// The outcome of all passes. The changes are in the open transaction group, which is not completed.
+pub(crate) struct Replicated {
+    /// `true` if nothing is left to do.
+    pub(crate) is_complete: bool,
+    /// The changes, in order.
+    pub(crate) notes: Vec<Note>,
+}
+
+/// Brings the tree `top` into the form that the list describes, as far as that is possible without content. All changes
+/// are part of one transaction group, which the caller completes or drops.
 ///
 /// # Errors
 /// Fails if the pool cannot be read or written.
@@ -74,11 +82,10 @@ pub(crate) fn replicate(
     list: &PackageList,
     top: &str,
     request: &Request,
-    host: &mut dyn Host,
-) -> Result<bool> {
+) -> Result<Replicated> {
     let from = list.from_snap.as_ref().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
     let asked = Asked { list, top, from: &from, request };
-    let mut changes = Changes { receiving, names: Names { counter: 0 }, host };
+    let mut changes = Changes { receiving, names: Names { counter: 0 }, notes: Vec::new() };
     for _ in 0..PASSES_MAX {
         let local = gather(&changes.receiving.pool().dsl(), top, &from)?;
         let mut pass = Pass::default();
@@ -89,10 +96,10 @@ pub(crate) fn replicate(
             }
         }
         if !(pass.needs_another && pass.progress) {
-            return Ok(!pass.needs_another);
+            return Ok(Replicated { is_complete: !pass.needs_another, notes: changes.notes });
         }
     }
-    Ok(false)
+    Ok(Replicated { is_complete: false, notes: changes.notes })
 }
 
 /// Returns the datasets of a tree, parents first.
@@ -142,7 +149,7 @@ fn one(
     if let Some((sent, _)) = oldest
         && sent.origin != dataset.origin
     {
-        if promote(changes.receiving, all, dataset, sent, changes.host)? {
+        if promote(changes.receiving, dataset, sent, &mut changes.notes)? {
             pass.progress = true;
         }
         pass.needs_another = true;
@@ -153,7 +160,7 @@ fn one(
         Some(sent) if found.has_source => relocate(changes, asked, all, (dataset, sent), pass),
         Some(_) => Ok(()),
         None if asked.request.force && dataset.name != asked.top => {
-            let gone = destroy(changes.receiving, &dataset.name, &mut changes.names, changes.host)?;
+            let gone = destroy(changes.receiving, &dataset.name, &mut changes.names, &mut changes.notes)?;
             pass.note(gone);
             pass.deleted.extend(dataset.parent_source);
             Ok(())
@@ -176,13 +183,13 @@ fn snapshots<'a>(
     dataset: &Local,
     pass: &mut Pass,
 ) -> Result<Counterpart<'a>> {
-    let Changes { receiving, names, host } = changes;
+    let Changes { receiving, names, notes } = changes;
     let mut found = Counterpart { sent: None, has_source: false };
     for (short, guid) in &dataset.snapshots {
         let name = format!("{}@{short}", dataset.name);
         match asked.entry(*guid) {
             None if asked.request.force => {
-                let gone = destroy(receiving, &name, names, *host)?;
+                let gone = destroy(receiving, &name, names, notes)?;
                 pass.note(gone);
                 pass.deleted.insert(*guid);
             }
@@ -194,7 +201,7 @@ fn snapshots<'a>(
                 let sent_name = snapshot.name.to_string();
                 if sent_name != *short {
                     let to = format!("{}@{sent_name}", dataset.name);
-                    let done = rename(receiving, &name, Some(&to), names, *host)?;
+                    let done = rename(receiving, &name, Some(&to), names, notes)?;
                     pass.note(done);
                 }
                 found.has_source |= sent_name == asked.from;
@@ -229,8 +236,8 @@ fn relocate(
             sent.parent_from_snap.is_some_and(|guid| local.snapshots.iter().any(|(_, found)| *found == guid))
         });
         let to = parent.zip(there).map(|(parent, there)| format!("{}/{there}", parent.name));
-        let Changes { receiving, names, host } = changes;
-        let done = rename(receiving, &dataset.name, to.as_deref(), names, *host)?;
+        let Changes { receiving, names, notes } = changes;
+        let done = rename(receiving, &dataset.name, to.as_deref(), names, notes)?;
         pass.note(done);
     }
     Ok(())
@@ -261,45 +268,33 @@ impl Pass {
 /// Promotes a clone that has another origin at the sender, if that origin is older than its own here.
 fn promote(
     receiving: &mut Receiving<'_>,
-    all: &[Local],
     dataset: &Local,
     sent: &SentDataset,
-    host: &mut dyn Host,
+    notes: &mut Vec<Note>,
 ) -> Result<bool> {
     let Some(origin) = dataset.origin else { return Ok(false) };
+    // The datasets may have been renamed in this pass.
     let age = |receiving: &mut Receiving<'_>, guid: Guid| -> Result<Option<u64>> {
-        let found = all.iter().find_map(|local| {
-            local
-                .snapshots
-                .iter()
-                .find(|(_, found)| *found == guid)
-                .map(|(short, _)| format!("{}@{short}", local.name))
-        });
-        let dsl = receiving.pool().dsl();
-        // A dataset that was renamed in this pass is found in the next one.
-        match found.map(|name| dsl.snapshot(&name)) {
-            Some(Ok(snapshot)) => Ok(Some(snapshot.phys().creation_txg.0)),
-            Some(Err(error)) if !error.is_not_found() => Err(error.into()),
-            _ => Ok(None),
+        let Some(name) = receiving.by_guid(&dataset.name, guid)? else { return Ok(None) };
+        Ok(Some(receiving.pool().dsl().snapshot(&name)?.phys().creation_txg.0))
+    };
+    // A dataset without an origin at the sender is promoted in any case (`created_before`).
+    if let Some(there) = sent.origin {
+        let (Some(here), Some(there)) = (age(receiving, origin)?, age(receiving, there)?) else {
+            return Ok(false);
+        };
+        if there >= here {
+            return Ok(false);
         }
-    };
-    let here = age(receiving, origin)?;
-    let there = match sent.origin {
-        None => Some(0),
-        Some(guid) => age(receiving, guid)?,
-    };
-    let (Some(here), Some(there)) = (here, there) else { return Ok(false) };
-    if there >= here {
-        return Ok(false);
     }
     let done = attempt(receiving, |tx| tx.promote(&dataset.name))?;
     if done {
-        host.note(Note::Promoted(dataset.name.clone()));
+        notes.push(Note::Promoted(dataset.name.clone()));
     }
     Ok(done)
 }
 
-/// Tries a change, and completes the transaction group. Returns `true` if the change was made, rather than refused.
+/// Tries a change. Returns `true` if the change was made, rather than refused.
 fn attempt(
     receiving: &mut Receiving<'_>,
     change: impl FnOnce(&mut Tx<'_>) -> zstream_dsl::error::Result<()>,
@@ -311,7 +306,7 @@ fn attempt(
     };
     match result {
         Ok(()) => {
-            receiving.commit()?;
+            receiving.mark_pending();
             Ok(true)
         }
         Err(error) if has_changed => {
@@ -328,7 +323,7 @@ fn rename(
     from: &str,
     to: Option<&str>,
     names: &mut Names,
-    host: &mut dyn Host,
+    notes: &mut Vec<Note>,
 ) -> Result<bool> {
     let change = |receiving: &mut Receiving<'_>, to: &str| {
         attempt(receiving, |tx| {
@@ -338,7 +333,7 @@ fn rename(
     if let Some(to) = to
         && change(receiving, to)?
     {
-        host.note(Note::Renamed { from: from.to_owned(), to: to.to_owned() });
+        notes.push(Note::Renamed { from: from.to_owned(), to: to.to_owned() });
         return Ok(true);
     }
     // A temporary name is already a place to wait.
@@ -347,7 +342,7 @@ fn rename(
     }
     let spare = names.spare(from);
     if change(receiving, &spare)? {
-        host.note(Note::Renamed { from: from.to_owned(), to: spare });
+        notes.push(Note::Renamed { from: from.to_owned(), to: spare });
     }
     Ok(false)
 }
@@ -356,14 +351,14 @@ fn destroy(
     receiving: &mut Receiving<'_>,
     name: &str,
     names: &mut Names,
-    host: &mut dyn Host,
+    notes: &mut Vec<Note>,
 ) -> Result<bool> {
     let done = attempt(receiving, |tx| {
         if name.contains('@') { tx.destroy_snapshots(&[name.to_owned()], false) } else { tx.destroy(name) }
     })?;
     if done {
-        host.note(Note::Destroyed(name.to_owned()));
+        notes.push(Note::Destroyed(name.to_owned()));
         return Ok(true);
     }
-    rename(receiving, name, None, names, host)
+    rename(receiving, name, None, names, notes)
 }

@@ -53,6 +53,7 @@ impl From {
 
 /// One snapshot to send.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Step {
     /// The name, as shown to the user.
     pub name: String,

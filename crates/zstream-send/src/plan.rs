@@ -131,6 +131,7 @@ impl Source {
 
 /// The source of an increment, which the receiver already has (`dspp->ancestor_zb`).
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Base {
     /// The guid.
     pub guid: Guid,

@@ -44,6 +44,7 @@ impl Progress {
 
 /// A block that could not be read and was sent as a pattern instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Replaced {
     /// The object.
     pub object: u64,

@@ -86,7 +86,7 @@ pub enum Refusal {
         filesystem: String,
     },
     /// A descendant does not have the snapshot.
-    #[error("cannot send {to}{}: snapshot {missing} does not exist", if *.recursive { " recursively" } else { "" })]
+    #[error("snapshot {missing} does not exist{}", if *.recursive { ", which a recursive send requires" } else { "" })]
     MissingSnapshot {
         /// The target.
         to: String,
@@ -96,9 +96,7 @@ pub enum Refusal {
         missing: String,
     },
     /// Properties of encrypted datasets are sent in raw streams only.
-    #[error(
-        "cannot send {to}: encrypted dataset {dataset} can be sent with properties or holds only raw (-w)"
-    )]
+    #[error("encrypted dataset {dataset} can be sent with properties or holds only raw (-w)")]
     EncryptedProperties {
         /// The target.
         to: String,
@@ -149,7 +147,7 @@ pub enum Refusal {
         name: String,
     },
     /// Another snapshot has the name in the token.
-    #[error("{name} is not the snapshot that was being sent: that one had guid {guid:#x}")]
+    #[error("{name} is not the snapshot that was being sent: that one had guid {guid}")]
     TokenSnapshotChanged {
         /// The name of the snapshot.
         name: String,
@@ -157,7 +155,7 @@ pub enum Refusal {
         guid: u64,
     },
     /// The source of the increment no longer exists.
-    #[error("the incremental source with guid {guid:#x} no longer exists")]
+    #[error("the incremental source with guid {guid} no longer exists")]
     TokenSourceGone {
         /// The guid in the token.
         guid: u64,

@@ -98,7 +98,7 @@ pub(crate) enum Next {
 }
 
 #[derive(Default)]
-struct State {
+struct Slots {
     slots: VecDeque<(Slot, Weight)>,
     /// The number of the slot at the front.
     front: u64,
@@ -111,7 +111,7 @@ struct State {
 
 pub(crate) struct Window {
     limit: Weight,
-    state: Mutex<State>,
+    state: Mutex<Slots>,
     /// Notified when there is room.
     room: Condvar,
     /// Notified when there is a batch to load, or at the end.
@@ -134,7 +134,7 @@ impl Window {
 
     /// Locks the state and ignores poisoning: only counters and complete slots change under the lock, so they are valid after
     /// a panic.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Slots> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -240,7 +240,7 @@ impl Window {
     }
 }
 
-impl State {
+impl Slots {
     fn take(&mut self) -> Option<TakenBatch> {
         let number = self.untaken;
         let index = usize::try_from(number.checked_sub(self.front)?).ok()?;

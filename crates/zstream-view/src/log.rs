@@ -43,6 +43,7 @@ pub struct Snapshot {
 /// The end of a stream that was cut short. Objects below `object` are complete, and `object` itself is complete before
 /// `offset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct Cut {
     /// The first object that is incomplete.
     pub object: u64,

@@ -12,6 +12,7 @@ mod fuid;
 mod master;
 pub mod node;
 mod paths;
+pub mod quota;
 mod sa;
 pub mod settings;
 pub mod volume;

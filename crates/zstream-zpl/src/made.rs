@@ -1,6 +1,7 @@
 //! A filesystem of ZPL version 4 in memory, for tests.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 use zstream_dmu::block::Block;
@@ -17,6 +18,8 @@ pub(crate) struct Object {
     pub(crate) bonus_type: ObjectType,
     pub(crate) bonus: Vec<u8>,
     pub(crate) data: Vec<u8>,
+    /// Reads of the data fail with an I/O error.
+    pub(crate) fails: bool,
 }
 
 /// Objects by number.
@@ -43,7 +46,8 @@ impl Memory {
     /// Adds a node with the size of its data.
     pub(crate) fn node(&mut self, number: u64, object_type: ObjectType, mode: u64, data: Vec<u8>) {
         let bonus = znode(mode, data.len() as u64);
-        self.0.insert(number, Object { object_type, bonus_type: ObjectType::ZNODE, bonus, data });
+        self.0
+            .insert(number, Object { object_type, bonus_type: ObjectType::ZNODE, bonus, data, fails: false });
     }
 }
 
@@ -105,6 +109,9 @@ impl ObjectSet for Memory {
     }
 
     fn block(&self, object: ObjectId, block: BlockId) -> Result<Option<Block>> {
+        if self.0.get(&object.0).is_some_and(|object| object.fails) {
+            return Err(io::Error::other("injected failure").into());
+        }
         let mut data = self.0.get(&object.0).map(|object| object.data.clone()).unwrap_or_default();
         let length = data.len().max(512);
         data.resize(length, 0);

@@ -145,7 +145,7 @@ pub struct Registry {
 }
 
 /// An attribute in a bonus or spill block.
-pub(crate) struct Found<'a> {
+pub(crate) struct StoredAttribute<'a> {
     pub(crate) attribute: Attribute,
     class: SwapClass,
     pub(crate) order: ByteOrder,
@@ -220,7 +220,7 @@ impl Registry {
     /// # Errors
     /// Fails if the block does not match its header and layout, and with the errors of `found`.
     pub fn each(&self, block: &[u8], mut found: impl FnMut(Attribute, &[u8]) -> Result<()>) -> Result<()> {
-        self.visit(block, |Found { attribute, class, order, value, .. }| {
+        self.visit(block, |StoredAttribute { attribute, class, order, value, .. }| {
             if order == ByteOrder::Little {
                 return found(attribute, value);
             }
@@ -231,7 +231,11 @@ impl Registry {
     }
 
     /// Decodes a bonus or spill block.
-    pub(crate) fn visit(&self, block: &[u8], mut found: impl FnMut(Found<'_>) -> Result<()>) -> Result<()> {
+    pub(crate) fn visit(
+        &self,
+        block: &[u8],
+        mut found: impl FnMut(StoredAttribute<'_>) -> Result<()>,
+    ) -> Result<()> {
         if block.len() < HEADER_BYTES_MIN {
             return Err(bad(format!(
                 "block is {} bytes, the header requires {HEADER_BYTES_MIN}",
@@ -264,7 +268,13 @@ impl Registry {
                 bad(format!("attribute {number} is {length} bytes at {at}, the block has {}", block.len()))
             })?;
             if let Some(attribute) = registered.attribute {
-                found(Found { attribute, class: registered.class, order, range: at..at + length, value })?;
+                found(StoredAttribute {
+                    attribute,
+                    class: registered.class,
+                    order,
+                    range: at..at + length,
+                    value,
+                })?;
             }
             at = (at + length).next_multiple_of(8);
         }

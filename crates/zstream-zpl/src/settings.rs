@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use zstream_dmu::error::{Error, Result};
+use zstream_dmu::error::Result;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::zap::Zap;
@@ -26,10 +26,7 @@ use crate::volume;
 /// # Errors
 /// Fails if the set cannot be read.
 pub fn setting(set: &dyn ObjectSet, name: &str) -> Result<Option<u64>> {
-    let entry = |object, key| {
-        let bad = |error| Error::corrupt("dataset", format!("{name}: {error}"));
-        Zap::open(set, object)?.lookup_u64(key).map_err(bad)
-    };
+    let entry = |object, key| Zap::open(set, object)?.lookup_u64(key);
     match (set.objset_type(), name) {
         (ObjsetType::ZFS, "version") => entry(master::NODE, master::VERSION),
         (ObjsetType::ZFS, _) => match name.split_once('@') {
@@ -85,4 +82,24 @@ pub fn unlinked(set: &dyn ObjectSet) -> Result<BTreeSet<u64>> {
         }
     }
     Ok(objects)
+}
+
+#[cfg(test)]
+mod tests {
+    use zstream_dmu::error::Fault;
+
+    use super::*;
+    use crate::made::Memory;
+
+    #[test]
+    fn a_setting_that_cannot_be_read_is_an_io_error() {
+        let mut set = Memory::new(&[("normalization", 3)], 0);
+        assert_eq!(setting(&set, "normalization").unwrap(), Some(3));
+        assert_eq!(setting(&set, "utf8only").unwrap(), None);
+        set.0.get_mut(&1).expect("the master node").fails = true;
+        for name in ["version", "normalization", "userquota@1000"] {
+            let error = setting(&set, name).unwrap_err();
+            assert!(matches!(error.fault(), Fault::Io(_)), "{name}: {error}");
+        }
+    }
 }

@@ -13,6 +13,7 @@ use zstream_dsl::write::{Reach, Setting, Tx, WritablePool};
 use zstream_format::errno::Errno;
 use zstream_zpl::settings::unlinked;
 
+use crate::control::{Control, Warning};
 use crate::create::{create_parents, resize_volume};
 use crate::error::{Error, Request, Result};
 use crate::place::keys::unlock_to_write;
@@ -146,11 +147,17 @@ pub struct Held {
     pub time: u64,
 }
 
-/// The holds of snapshots; with `recursive` also those of the snapshots of the same name in all descendants.
+/// The holds of snapshots; with `recursive` also those of the snapshots of the same name in all descendants. A name that
+/// does not exist is reported as [`Warning::Omitted`].
 ///
 /// # Errors
-/// A name is not that of a snapshot, or does not exist; the pool cannot be read.
-pub fn holds<S: AsRef<str>>(open: &OpenPool, names: &[S], recursive: bool) -> Result<Vec<Held>> {
+/// A name is not that of a snapshot; the pool cannot be read.
+pub fn holds<S: AsRef<str>>(
+    open: &OpenPool,
+    names: &[S],
+    recursive: bool,
+    control: &mut Control<'_>,
+) -> Result<Vec<Held>> {
     let mut all = Vec::new();
     let mut add = |snapshot: &Dataset| -> DatasetResult<()> {
         all.extend(snapshot.holds()?.into_iter().map(|hold| Held {
@@ -161,7 +168,15 @@ pub fn holds<S: AsRef<str>>(open: &OpenPool, names: &[S], recursive: bool) -> Re
         Ok(())
     };
     for name in names.iter().map(AsRef::as_ref) {
-        let snapshot = open.dsl.dataset(name)?;
+        let snapshot = match open.dsl.dataset(name) {
+            Ok(snapshot) => snapshot,
+            Err(error) if error.is_not_found() => {
+                let error = Error::Open { name: name.to_owned(), source: error.into() };
+                control.warn(Warning::Omitted(Box::new(error)));
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         let short = snapshot.snapshot_name().ok_or_else(|| Request::NotASnapshot(name.to_owned()))?;
         if recursive {
             snapshot.dir().walk(&mut |dir| dir.head()?.snapshot(short)?.as_ref().map_or(Ok(()), &mut add))?;

@@ -54,6 +54,7 @@ pub enum EditRequestError {
 
 /// A block by name, `OBJECT,OFFSET[,TYPE]`, with the compression that it has. Numbers are in C notation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BlockName {
     /// The object.
     pub object: ObjectId,

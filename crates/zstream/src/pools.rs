@@ -6,7 +6,7 @@ use zstream_dmu::ids::ObjectId;
 use zstream_dmu::mos::FEATURES;
 use zstream_dmu::mos::{Feature, Features};
 use zstream_dmu::object_set::ObjectSet as _;
-use zstream_dmu::pool::{PoolChange, STORED, check_can_enable, upgrade_features};
+use zstream_dmu::pool::{PoolChange, STORED, check_can_enable, full_name, upgrade_features};
 use zstream_dmu::space::{LogSpaceMaps, VdevSpace, dedup_totals};
 use zstream_dmu::zap::Zap;
 use zstream_dsl::prop::{Source, Value, nice_number};
@@ -16,6 +16,9 @@ use zstream_format::object_type::ObjsetType;
 use crate::describe::state_name;
 use crate::error::{Cause, Error, Result};
 use crate::place::OpenPool;
+
+/// The version of pools with features (`SPA_VERSION_FEATURES`).
+const VERSION_FEATURES: u64 = 5000;
 
 /// A property of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +128,13 @@ fn computed(open: &OpenPool, usage: &mut Option<Usage>, name: &str) -> Result<Op
     }))
 }
 
+/// The version of a pool that is older than features; none for one with features.
+#[must_use]
+pub fn version_before_features(open: &OpenPool) -> Option<u64> {
+    let version = open.pool.version();
+    (version < VERSION_FEATURES).then_some(version)
+}
+
 /// The space of the top-level vdevs that contain blocks of datasets, in bytes. Every space map is read for it.
 #[derive(Clone, Copy, Debug)]
 struct Usage {
@@ -150,6 +160,10 @@ impl Usage {
 /// What is set: native properties of the MOS and of the config.
 fn set_here(open: &OpenPool, name: &str) -> Result<Option<Value>> {
     let pool = &open.pool;
+    if name == "version" {
+        // Since there are features, the number has no meaning.
+        return Ok(version_before_features(open).map(Value::Number));
+    }
     if matches!(name, "comment" | "compatibility") {
         return Ok(pool.config_list().get_str(name).map(|text| Value::Text(text.to_owned())));
     }
@@ -231,8 +245,9 @@ pub fn pool_properties(open: &OpenPool) -> Result<Vec<PoolProperty>> {
 /// The property of this name.
 ///
 /// # Errors
-/// There is no such property, or the pool cannot be read.
+/// There is no such property, or the pool cannot be read. The short names of columns of `zpool list` are names, too.
 pub fn pool_property(open: &OpenPool, name: &str) -> Result<PoolProperty> {
+    let name = full_name(name);
     if let Some((name, default)) = NATIVE.iter().find(|(native, _)| *native == name) {
         return native(open, &mut None, name, *default);
     }

@@ -17,12 +17,12 @@ use zstream_dmu::ddt;
 use zstream_dmu::device::{Device, MemoryDevice};
 use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::ObjectId;
-use zstream_dmu::mos::{Feature, FeatureState};
+use zstream_dmu::mos::{Feature, FeatureState, Features};
 use zstream_dmu::pool::scan::{self, Candidate};
 use zstream_dmu::pool::{OpenOptions, Pool, PoolWriter, WriteOptions};
 use zstream_dmu::space::wrong_dedup_histograms;
 use zstream_dmu::testing::{Loss, Recorder};
-use zstream_dmu::vdev::Member;
+use zstream_dmu::vdev::{Member, VdevState};
 use zstream_dmu::zap::Value;
 use zstream_dmu::zio::crypt::{KeyFormat, Keyring, WrappingKey};
 use zstream_dsl::prop::parse;
@@ -37,6 +37,7 @@ use zstream_zpl::node::Time;
 use zstream_zpl::writer::{Settings, Writer};
 
 use self::tree::{Tree, VOLUME_BLOCK_BYTES};
+use crate::blocks::blocks;
 use crate::created::{MEMBER_BYTES, NOW, host, new_pool};
 use crate::errors::{Error, Result};
 use crate::rng::Rng;
@@ -70,6 +71,10 @@ pub struct History {
     clones: bool,
     /// What is longer becomes a gang block.
     whole_max: Option<u64>,
+    /// The members that are not there while the pool is open, by their number.
+    absent: Vec<usize>,
+    /// Whether members were ever absent.
+    was_degraded: bool,
     /// What each transaction group left, with the number of events by which it was reported.
     groups: BTreeMap<u64, (usize, BTreeMap<ObjectId, Tree>)>,
     /// How often what was done, or refused with which errno.
@@ -148,7 +153,12 @@ impl History {
         self
     }
 
-    fn with_features(words: &'static str, ashift: u8, seed: u64, features: &[&str]) -> Self {
+    /// A new pool with features that new pools do not have by default.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    #[must_use]
+    pub fn with_features(words: &'static str, ashift: u8, seed: u64, features: &[&str]) -> Self {
         let mut devices = Devices::new();
         let mut new = new_pool(POOL, words, ashift, &mut |word| {
             let device: Arc<dyn Device> = Arc::new(MemoryDevice::new(MEMBER_BYTES as usize));
@@ -177,6 +187,8 @@ impl History {
             recorder: None,
             clones: false,
             whole_max: None,
+            absent: Vec::new(),
+            was_degraded: false,
             groups: BTreeMap::new(),
             done: BTreeMap::new(),
         }
@@ -198,6 +210,23 @@ impl History {
     #[must_use]
     pub fn recorded(words: &'static str, ashift: u8, seed: u64) -> Self {
         Self::new(words, ashift, seed).and_recorded()
+    }
+
+    /// Leaves the pool, and opens it without some members. Others come back, with what they were left with.
+    ///
+    /// # Panics
+    /// It cannot be opened.
+    pub fn without(&mut self, absent: &[usize]) {
+        self.pool.take().expect("an open pool").export().expect("an export");
+        self.absent = absent.to_vec();
+        self.was_degraded |= !absent.is_empty();
+        self.pool = Some(self.open());
+        self.note_group();
+    }
+
+    fn present(&self) -> Devices {
+        let devices = self.devices.iter().enumerate();
+        devices.filter(|(n, _)| !self.absent.contains(n)).map(|(_, device)| device.clone()).collect()
     }
 
     fn pool(&mut self) -> &mut WritablePool {
@@ -478,28 +507,40 @@ impl History {
         let whole_max = self.whole_max;
         let options =
             WriteOptions { host: host(), now: Some(NOW), force: true, whole_max, ..WriteOptions::default() };
-        let pool = PoolWriter::open_candidates(candidates(&self.devices), &options).expect("our own pool");
+        let pool = PoolWriter::open_candidates(candidates(&self.present()), &options).expect("our own pool");
         let mut pool = WritablePool::over(pool, Some(self.steps as u64)).expect("our own pool");
         unlock(&mut pool).expect("our own key");
         pool
     }
 
     /// Leaves the pool, compares all its files with the model, looks for lost places, and opens it again. With a directory,
-    /// copies of the members are left there.
+    /// copies of the members are left there. Returns the features of the pool.
     ///
     /// # Panics
     /// Something is not as it should be.
-    pub fn judge(&mut self, copies: Option<&Path>) {
+    pub fn judge(&mut self, copies: Option<&Path>) -> Features {
         self.pool.take().expect("an open pool").export().expect("an export");
-        let pool = Pool::open_devices(self.devices.clone(), &OpenOptions::default()).expect("our own pool");
         let at = format!("step {} of {}", self.steps, self.words);
+        if !self.absent.is_empty() {
+            let degraded = Pool::open_devices(self.present(), &OpenOptions::default()).expect("our own pool");
+            assert_eq!(degraded.health(), VdevState::Degraded, "{at}");
+            compare(&degraded, &self.trees, &at);
+        }
+        let pool = Pool::open_devices(self.devices.clone(), &OpenOptions::default()).expect("our own pool");
+        assert_eq!(pool.health(), VdevState::Online, "{at}");
         compare(&pool, &self.trees, &at);
+        let all = if self.was_degraded { blocks(&pool) } else { Vec::new() };
+        for (pointer, place) in all {
+            let check = pool.reader().check_block(&pointer, place).expect("a checked block");
+            assert!(check.bad.is_empty(), "{at}: {place}: {}", check.bad[0]);
+        }
         if let Some(dir) = copies {
             for (name, device) in &self.devices {
                 copy_to(&**device, &dir.join(name)).expect("a copy");
             }
         }
         self.pool = Some(self.open());
+        pool.features().clone()
     }
 }
 

@@ -9,7 +9,8 @@ use zstream_tests::history::{History, POOL, copy_to};
 use zstream_tests::openzfs;
 
 /// Kinds of vdevs with their ashift.
-const KINDS: [(&str, u8); 3] = [("a b", 12), ("mirror a b", 9), ("raidz a b c", 12)];
+const KINDS: [(&str, u8); 4] =
+    [("a b", 12), ("mirror a b", 9), ("raidz a b c", 12), ("draid2:2d:6c:1s a b c d e f", 9)];
 
 #[test]
 fn a_random_history_is_that_of_the_model() {
@@ -23,16 +24,22 @@ fn a_random_history_is_that_of_the_model() {
     }
 }
 
-/// Vdevs with their ashift, and the longest block that is not a gang block.
+/// Vdevs with their ashift, and the longest block that is not a gang block: with gang headers of 512 bytes, and with those
+/// that fill a sector.
 const GANGED: [(&str, u8, u64); 2] = [("a b", 9, 512), ("mirror a b", 12, 8192)];
+const GANGED_LARGE: [(&str, u8, u64); 2] = [("a b", 12, 4096), ("raidz a b c", 12, 4096)];
+const LARGE_HEADERS: [&str; 1] = ["dynamic_gang_header"];
 
 #[test]
 fn a_random_history_of_gang_blocks_is_that_of_the_model() {
-    for (seed, (words, ashift, whole_max)) in (11..).zip(GANGED) {
-        let mut history = History::ganged(words, ashift, seed, whole_max);
+    let (small, large) =
+        (GANGED.map(|pool| (pool, &[][..])), GANGED_LARGE.map(|pool| (pool, &LARGE_HEADERS[..])));
+    for (seed, ((words, ashift, whole_max), features)) in (11..).zip(small.into_iter().chain(large)) {
+        let mut history = History::with_features(words, ashift, seed, features).and_ganged(whole_max);
         for _ in 0..2 {
             history.run(50);
-            history.judge(None);
+            let is_active = history.judge(None).is_active(LARGE_HEADERS[0]);
+            assert_eq!(is_active, !features.is_empty(), "{words}");
         }
         assert!(history.done["done"] > 50, "{:?}", history.done);
     }
@@ -41,15 +48,61 @@ fn a_random_history_of_gang_blocks_is_that_of_the_model() {
 #[test]
 #[ignore = "needs OpenZFS's zdb: cargo xtask interop"]
 fn interop_random_histories_of_gang_blocks_are_clean_to_zdb() {
-    for (seed, (words, ashift, whole_max)) in (seed()..).zip(GANGED) {
-        let mut history = History::ganged(words, ashift, seed, whole_max);
+    ganged_histories(&GANGED, &[], "zdb");
+}
+
+#[test]
+#[ignore = "needs the zdb of OpenZFS 2.4: cargo xtask interop"]
+fn interop_2_4_random_histories_of_large_gang_headers_are_clean_to_zdb() {
+    ganged_histories(&GANGED_LARGE, &LARGE_HEADERS, "zdb-2.4");
+}
+
+fn ganged_histories(pools: &[(&'static str, u8, u64)], features: &[&str], zdb: &str) {
+    for (seed, &(words, ashift, whole_max)) in (seed()..).zip(pools) {
+        let mut history = History::with_features(words, ashift, seed, features).and_ganged(whole_max);
         for _ in 0..4 {
             history.run(100);
             let dir = tempfile::tempdir().expect("a directory");
             history.judge(Some(dir.path()));
-            openzfs::assert_no_leaks(dir.path(), POOL);
+            openzfs::assert_no_leaks_by(zdb, dir.path(), POOL);
         }
         println!("{words}, seed {seed}: {:?}", history.done);
+    }
+}
+
+/// Vdevs with their ashift, and the members that are away one after the other; at least one way to read everything is left.
+const DEGRADED: [(&str, u8, &[&[usize]]); 3] = [
+    ("mirror a b c", 9, &[&[0], &[0, 1], &[], &[1]]),
+    ("raidz2 a b c d e", 12, &[&[1, 3], &[1], &[3], &[]]),
+    ("mirror a b raidz c d e", 12, &[&[1], &[1, 2], &[2], &[]]),
+];
+
+#[test]
+fn a_random_history_of_members_that_come_and_go_is_that_of_the_model() {
+    for (seed, (words, ashift, away)) in (21..).zip(DEGRADED) {
+        let mut history = History::new(words, ashift, seed);
+        for absent in away {
+            history.without(absent);
+            history.run(40);
+            history.judge(None);
+        }
+        assert!(history.done["done"] > 50, "{:?}", history.done);
+    }
+}
+
+#[test]
+fn a_crash_of_a_degraded_pool_leaves_a_transaction_group() {
+    for (words, ashift, away) in DEGRADED {
+        let mut history = History::recorded(words, ashift, 9);
+        for absent in &away[..2] {
+            history.without(absent);
+            history.run(3);
+        }
+        for cut in (0..=history.events()).step_by(23) {
+            for loss in [Loss::Nothing, Loss::All, Loss::Torn(cut as u64)] {
+                history.crash(cut, loss);
+            }
+        }
     }
 }
 
@@ -119,6 +172,24 @@ fn a_crash_leaves_the_counts_of_a_transaction_group() {
 
 #[test]
 #[ignore = "needs OpenZFS's zdb: cargo xtask interop"]
+fn interop_random_histories_of_members_that_come_and_go_are_clean_to_zdb() {
+    for (seed, (words, ashift, away)) in (seed()..).zip(DEGRADED) {
+        let mut history = History::new(words, ashift, seed);
+        for round in 0..3 {
+            for absent in away {
+                history.without(absent);
+                history.run(100);
+                let dir = tempfile::tempdir().expect("a directory");
+                history.judge(Some(dir.path()));
+                openzfs::assert_no_leaks(dir.path(), POOL);
+            }
+            println!("{words}, seed {seed}, round {round}: {:?}", history.done);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs OpenZFS's zdb: cargo xtask interop"]
 fn interop_random_histories_of_clones_are_clean_to_zdb() {
     // Odd seeds: OpenZFS 2.3 does not know the other encoding.
     for (seed, (words, ashift)) in ((seed() | 1)..).step_by(2).zip(KINDS) {
@@ -167,7 +238,7 @@ fn sweep(words: &'static str, ashift: u8, steps: usize, step: usize, look: impl 
 
 #[test]
 fn a_crash_leaves_files_and_datasets_of_a_transaction_group() {
-    for ((words, ashift), step) in KINDS.into_iter().zip([17, 31, 37]) {
+    for ((words, ashift), step) in KINDS.into_iter().zip([17, 31, 37, 101]) {
         sweep(words, ashift, 8, step, |history, cut, loss| {
             history.crash(cut, loss);
         });

@@ -7,6 +7,7 @@ mod names;
 mod put;
 mod put_crash;
 mod put_program;
+mod quotas;
 mod restored;
 mod signals;
 mod untrusted;

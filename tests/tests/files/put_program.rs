@@ -140,6 +140,44 @@ fn what_is_put_is_extracted() {
     good(&bench.run(&["pool", "check"], b""));
 }
 
+/// Directories in directories take no longer than directories beside each other, except for the length of their paths.
+#[test]
+fn an_archive_may_be_deep() {
+    // A walk goes no deeper than 2048.
+    const DIRECTORIES: usize = 2000;
+    let archive = |is_deep: bool| {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut path = String::new();
+        for n in 0..DIRECTORIES {
+            path = if is_deep { path + "d/" } else { format!("{n}/") };
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::Directory);
+            header.set_size(0);
+            header.set_mode(0o755);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(0);
+            builder.append_data(&mut header, &path, &[][..]).expect("memory");
+        }
+        builder.into_inner().expect("memory")
+    };
+    let take = |archive: &[u8]| {
+        let bench = Bench::new(&[]);
+        let begun = std::time::Instant::now();
+        good(&bench.run(&["put", "--tar", "-", "demo:/"], archive));
+        let time = begun.elapsed();
+        good(&bench.run(&["pool", "check"], b""));
+        (bench, time)
+    };
+    let (_, flat) = take(&archive(false));
+    let (bench, deep) = take(&archive(true));
+    let all = bench.run(&["extract", "--tar", "demo"], b"");
+    good(&all);
+    let entries = tar::Archive::new(&all.stdout[..]).entries().expect("an archive").count();
+    assert_eq!(entries, DIRECTORIES + 1);
+    assert!(deep < 10 * flat + std::time::Duration::from_secs(2), "{deep:?}, and {flat:?} without depth");
+}
+
 #[test]
 fn an_archive_is_put_as_the_files_in_it() {
     let bench = Bench::new(&[]);

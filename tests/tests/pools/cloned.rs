@@ -41,6 +41,10 @@ impl Copy {
 
     /// Runs words; `P` stands for the name of the pool.
     fn run(&self, line: &str) -> Outcome {
+        self.run_with(line, &[])
+    }
+
+    fn run_with(&self, line: &str, input: &[u8]) -> Outcome {
         let members = self.members();
         let key = self.dir.path().join("key");
         let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
@@ -50,7 +54,7 @@ impl Copy {
             Some(rest) => format!("{}{rest}", self.pool),
             None => word.to_owned(),
         }));
-        zstream(&words.iter().map(String::as_str).collect::<Vec<_>>(), &[])
+        zstream(&words.iter().map(String::as_str).collect::<Vec<_>>(), input)
     }
 
     fn does(&self, line: &str) -> Vec<u8> {
@@ -149,6 +153,30 @@ fn clones_of_openzfs_are_freed_to_the_last() {
         assert_eq!(features, "enabled\n", "{pool}");
         let image = Pool::open(&copy.members(), &OpenOptions::default()).expect("a pool");
         assert!(Table::open(&**image.mos(), 0).expect("the directory").is_none());
+    }
+}
+
+/// An increment overwrites clones, and a full stream takes the place of a dataset with clones.
+#[test]
+fn receives_over_clones_keep_the_counts() {
+    for pool in POOLS {
+        let copy = Copy::of(pool);
+        for line in ["destroy P/clone", "destroy P/fs@b", "rollback P/fs@a"] {
+            copy.does(line);
+        }
+        copy.check();
+        let stream = fs::read(golden::cloned_file(&format!("{pool}-fs-ab.zfs"))).expect("a stream");
+        let outcome = copy.run_with("recv -F P/fs", &stream);
+        assert_eq!(outcome.code, 0, "{}", String::from_utf8_lossy(&outcome.stderr));
+        let saved = copy.check()["references"]["saved"].as_u64();
+        assert!(copy.does("send -i @a P/fs@b") == stream, "{pool}");
+        let full = fs::read(golden::cloned_file(&format!("{pool}-fs-b-c.zfs"))).expect("a stream");
+        for line in ["destroy P/fs@a", "destroy P/fs@b"] {
+            copy.does(line);
+        }
+        let outcome = copy.run_with("recv -F P/fs", &full);
+        assert_eq!(outcome.code, 0, "{}", String::from_utf8_lossy(&outcome.stderr));
+        assert!(copy.check()["references"]["saved"].as_u64() < saved, "{pool}");
     }
 }
 

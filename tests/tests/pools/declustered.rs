@@ -138,6 +138,6 @@ fn a_pool_is_changed_unless_a_spare_is_in_use() {
     for name in ["drtwo", "drpart"] {
         let output = run(&copies(name), &["snapshot", &format!("{name}/fs@c")]);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.code == 1 && error.contains("which is being replaced"), "{error}");
+        assert!(output.code == 1 && error.contains("which is in use"), "{error}");
     }
 }

@@ -51,6 +51,25 @@ fn auxiliary(path: &Path, state: u64) {
     write_labels(path, &list);
 }
 
+/// A member that is given twice, or under several names, is one: the pool is read and changed.
+#[test]
+fn a_member_may_be_given_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (image, link) = (at("tank.img"), at("link"));
+    create("tank", Path::new(&image));
+    std::os::unix::fs::symlink(&image, &link).unwrap();
+    let place = dir.path().to_str().unwrap();
+    for (n, devices) in
+        [[&*image, &image], [&image, &link], [place, place], [&link, place]].iter().enumerate()
+    {
+        let name = format!("tank/{n}");
+        done(&["-d", devices[0], "-d", devices[1], "create", &name]);
+        let names = done(&["-d", devices[0], devices[1], "list", "-H", "-o", "name", &name]);
+        assert_eq!(names, format!("{name}\n"));
+    }
+}
+
 #[test]
 fn directories_may_have_files_of_others() {
     let dir = tempfile::tempdir().unwrap();

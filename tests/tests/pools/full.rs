@@ -15,13 +15,14 @@ use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_tests::created::{self, files, new_pool, write_options};
 use zstream_tests::rng::Rng;
 
-const LAYOUTS: [(&str, u8); 6] = [
+const LAYOUTS: [(&str, u8); 7] = [
     ("a", 12),
     ("a b", 9),
     ("mirror a b", 12),
     ("raidz a b c", 9),
     ("raidz2 a b c d", 12),
     ("raidz3 a b c d e", 12),
+    ("draid2:2d:6c:1s a b c d e f", 12),
 ];
 
 /// Bytes written in each transaction group: two blocks.

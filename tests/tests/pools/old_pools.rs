@@ -24,6 +24,32 @@ fn ours(version: &str, words: &[&str]) -> String {
     String::from_utf8(outcome.stdout).expect("UTF-8")
 }
 
+/// The version is shown where it has a meaning, and such pools are not upgraded.
+#[test]
+fn the_version_of_old_pools_is_shown() {
+    for version in ["2", "5", "28"] {
+        assert_eq!(
+            ours(version, &["pool", "get", "-H", "-o", "value,source", "version"]),
+            format!("{version}\tlocal\n")
+        );
+        let listed = ours(version, &["pool", "upgrade"]);
+        assert!(
+            listed.contains(&format!("has version {version}")) && listed.lines().count() == 1,
+            "{listed}"
+        );
+        let pool = format!("old{version}");
+        let paths = images(version);
+        let devices = paths.iter().flat_map(|image| ["-d", image.to_str().expect("UTF-8")]);
+        for last in ["-a", &pool] {
+            let words: Vec<&str> = devices.clone().chain(["pool", "upgrade", last]).collect();
+            let outcome = zstream(&words, &[]);
+            let message = String::from_utf8_lossy(&outcome.stderr).into_owned();
+            assert_eq!((outcome.code, outcome.stdout), (1, Vec::new()), "{words:?}");
+            assert!(message.contains(&format!("has version {version}")), "{message}");
+        }
+    }
+}
+
 /// What is available in them counts what is freed but waits for the next transaction group, and in a raidz from before
 /// version 3 the parity too.
 #[test]

@@ -93,10 +93,11 @@ fn what_cannot_be_made_leaves_nothing_behind() {
         ("pool create --size 64M -O recordsize=3 demo ./a", 2, "a power of two"),
         ("pool create --size 64M -o feature@fast_dedup=enabled demo ./a", 2, "feature fast_dedup"),
         (
-            "pool create --size 64M -o feature@draid=disabled demo draid ./a ./b",
-            2,
+            "pool create --size 128M -o feature@draid=disabled demo draid ./a ./b",
+            1,
             "require the feature draid",
         ),
+        ("pool create --size 64M demo draid ./a ./b", 1, "use larger members"),
         ("pool create --size 64M demo draid2 ./a ./b", 2, "at least 3"),
         ("pool create --size 64M demo draid1:2d:4c ./a ./b ./c", 2, "4 members are required, 3 are given"),
         ("pool create demo ./a", 1, "the file does not exist; use --size"),

@@ -59,7 +59,10 @@ fn what_is_set_is_shown() {
         ("comment", "-\tdefault", "comment=off site, shelf 3", "off site, shelf 3\tlocal"),
         ("comment", "off site, shelf 3\tlocal", "comment=x", "x\tlocal"),
         ("compatibility", "off\tdefault", "compatibility=openzfs-2.4", "openzfs-2.4\tlocal"),
+        // As "off", but it was set.
+        ("compatibility", "openzfs-2.4\tlocal", "compatibility=", "\tlocal"),
         ("failmode", "continue\tlocal", "failmode=wait", "wait\tdefault"),
+        ("expand", "off\tdefault", "expand=on", "on\tlocal"),
         ("autotrim", "off\tdefault", "autotrim=on", "on\tlocal"),
         ("delegation", "on\tdefault", "delegation=off", "off\tlocal"),
         ("ashift", "0\tdefault", "ashift=13", "13\tlocal"),
@@ -79,6 +82,15 @@ fn what_is_set_is_shown() {
     let parts = pool.does(&["pool", "get", "-Hp", "-o", "value", "free,allocated"]);
     assert_eq!(parts.lines().map(|line| line.parse::<u64>().unwrap()).sum::<u64>(), size);
     assert!(pool.does(&["pool", "check"]).contains("p"));
+    let names = pool.does(&[
+        "pool",
+        "get",
+        "-H",
+        "-o",
+        "property",
+        "cap,frag,alloc,dedup,ckpoint,bclone_used,expand",
+    ]);
+    assert_eq!(names, "capacity\nfragmentation\nallocated\ndedupratio\ncheckpoint\nbcloneused\nautoexpand\n");
     let json = pool.does(&["pool", "get", "-j", "--json-int", "size,comment", "p"]);
     for part in [
         &format!("\"size\":{{\"value\":{size},\"source\":{{\"type\":\"NONE\",\"data\":\"-\"}}}}"),
@@ -157,6 +169,31 @@ fn an_upgraded_pool_has_what_a_new_one_has() {
     old.does(&["bookmark", "p/fs@1", "#1"]);
     old.does(&["pool", "check"]);
     assert_eq!(old.get("feature@zstd_compress"), "active\tlocal");
+}
+
+/// All pools of the place are upgraded, those in directories too.
+#[test]
+fn all_pools_are_upgraded() {
+    let (old, new) = (Pool::new(&["-d"]), Pool::new(&[]));
+    let second = old.dir().join("q.img");
+    let second = second.to_str().expect("UTF-8");
+    assert_eq!(zstream(&["pool", "create", "-d", "--size", "128M", "q", second], b"").code, 0);
+    let place = old.dir().to_str().expect("UTF-8");
+    let run = |words: &[&str]| {
+        let outcome = zstream(&[&["-d", place, "-d", second], words].concat(), b"");
+        assert_eq!(outcome.code, 0, "{words:?}: {}", text(&outcome.stderr));
+        text(&outcome.stdout)
+    };
+    let listed = run(&["pool", "upgrade"]);
+    for pool in ["p", "q"] {
+        assert!(listed.contains(&format!("`pool upgrade {pool}` enables")), "{listed}");
+    }
+    let upgraded = run(&["pool", "upgrade", "-a"]);
+    assert_eq!(upgraded.matches("Enabled the following features").count(), 2, "{upgraded}");
+    assert_eq!(old.features(), new.features());
+    let again = run(&["pool", "upgrade", "-a"]);
+    assert_eq!(again.matches("already has all supported").count(), 2, "{again}");
+    assert_eq!(zstream(&["-d", place, "pool", "upgrade", "-a", "p"], b"").code, 2);
 }
 
 #[test]

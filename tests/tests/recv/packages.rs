@@ -134,6 +134,44 @@ fn renames_promotes_and_destroys_arrive() {
     both(&lab, "all at once");
 }
 
+/// A clone that was promoted and took the name of its origin, which took another one: nothing is left under an old or temporary name,
+/// whatever the order of the names. `zfs receive -dF` leaves the same.
+#[test]
+fn a_clone_and_its_origin_exchange_names() {
+    for (origin, clone) in [("a", "c"), ("c", "a")] {
+        for last in [clone, "old"] {
+            let lab = Lab::new(&["a", "b"]);
+            let (origin, clone, last) =
+                (&*format!("a/top/{origin}"), &*format!("a/top/{clone}"), &*format!("a/top/{last}"));
+            let make = [
+                "create a/top",
+                &format!("create {origin}"),
+                "snapshot -r a/top@1",
+                &format!("clone {origin}@1 {clone}"),
+            ];
+            lab.does("a", &make);
+            lab.does(
+                "a",
+                &[&format!("snapshot {clone}@c"), &format!("clone {clone}@c a/top/d"), "snapshot -r a/top@2"],
+            );
+            lab.recv("b", "-d -F b", &lab.send("a", "-R a/top@2"));
+            let exchange = [
+                &format!("promote {clone}"),
+                &*format!("rename {origin} a/top/t"),
+                &format!("rename {clone} {origin}"),
+                &format!("rename a/top/t {last}"),
+                "snapshot -r a/top@3",
+            ];
+            lab.does("a", &exchange);
+            let said = lab.recv("b", "-v -d -F b", &lab.send("a", "-R -I @2 a/top@3"));
+            let wrong = difference(&lab.tree("b/top"), &lab.tree("a/top"));
+            assert_eq!(wrong, "", "{origin} and {clone}: {said}");
+            assert!(!lab.names("b").iter().any(|name| name.contains("recv-")), "{said}");
+            lab.check("b");
+        }
+    }
+}
+
 /// Datasets of a tree that were changed or made at the target: they stay without `-F`, and go with it.
 #[test]
 fn what_was_changed_here_stays_unless_forced() {
@@ -151,6 +189,33 @@ fn what_was_changed_here_stays_unless_forced() {
     assert!(before.keys().all(|name| after.contains_key(name)), "{after:?}");
     lab.recv("b", "-F b/copy", &stream);
     same(&lab, "forced");
+}
+
+/// A package whose first stream is refused or missing destroys, renames and promotes nothing, with `-F` either.
+#[test]
+fn a_refused_package_destroys_nothing() {
+    let lab = tree_of_everything();
+    lab.does("a", &["release -r keep a/top@1", "release -r more a/top/child@1", "snapshot -r a/top@2"]);
+    lab.recv("b", "b/copy", &lab.send("a", "-R a/top@2"));
+    lab.does("a", &["destroy -r a/top/mid", "promote a/top/aclone", "rename a/top/zeta a/top/eta"]);
+    lab.does("a", &["snapshot -r a/top@3"]);
+    let stream = lab.send("a", "-R -i @2 a/top@3");
+    let first = records(&stream)[2].0;
+    // What the package would do, if its first stream were taken.
+    let foretold = lab.recv("b", "-n -v -F b/copy", &stream);
+    for line in ["would destroy b/copy/mid", "would promote b/copy/aclone", "would rename b/copy/zeta"] {
+        assert!(foretold.contains(line), "{line}: {foretold}");
+    }
+    let unchanged = |what: &str, stream: &[u8]| {
+        let before = std::fs::read(lab.image("b")).unwrap();
+        let outcome = lab.run("b", "recv -v -F b/copy", stream);
+        assert_eq!((outcome.code, outcome.stdout), (1, Vec::new()), "{what}");
+        assert!(std::fs::read(lab.image("b")).unwrap() == before, "{what}: something was changed");
+    };
+    unchanged("cut before the first stream", &stream[..first]);
+    unchanged("cut in the first record", &stream[..first + 100]);
+    lab.does("b", &["destroy b/copy@2"]);
+    unchanged("the source is missing", &stream);
 }
 
 /// Where the records of a stream begin, and what they are for.

@@ -22,8 +22,9 @@ fn deep() -> Options {
 
 /// Everything a verdict says, as text.
 fn told(verdict: &Verdict) -> String {
-    let Verdict { error, bytes, records, good_bytes, padding_bytes, streams, snapshots, inside, notes } =
-        verdict;
+    let Verdict {
+        error, bytes, records, good_bytes, padding_bytes, streams, snapshots, inside, notes, ..
+    } = verdict;
     let error = error.as_ref().map(ToString::to_string);
     format!(
         "{error:?} {bytes} {records} {good_bytes} {padding_bytes} {streams} {snapshots} {inside:?} {notes:?}"

@@ -22,7 +22,7 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "zstream-dmu",
         "ids blkptr error failpoint lock block dnode object_set object_store bpobj cache device container gpt mbr slices \
-         partition host intent_log mos random vdev zio tree zap brt ddt range_set receive_store objset traverse space tx pool testing",
+         partition host intent_log mos random range_set vdev zio tree zap brt ddt receive_store objset traverse space tx pool testing",
     ),
     (
         "zstream-dsl",
@@ -31,7 +31,7 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream-zpl",
-        "error master content volume sa create fuid node znode directory fs walk paths settings xattr writer testing",
+        "error master content volume sa create fuid node znode directory fs walk paths settings quota xattr writer testing",
     ),
     ("zstream-view", "source log index entry objects raw view open"),
     (
@@ -46,7 +46,7 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "zstream",
         "layers text error control mapped pipe place files dump edits info describe pools list create keys put extract \
-         check progress json datasets receive send verify replicate",
+         check progress json datasets quotas receive send verify replicate",
     ),
     (
         "zstream-cli",

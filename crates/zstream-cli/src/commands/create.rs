@@ -5,7 +5,7 @@ use zstream_dsl::write::WritablePool;
 
 use crate::change::{change, try_change};
 use crate::failure::Failure;
-use crate::output::say_columns;
+use crate::output::{say_columns, warn_unprinted};
 use crate::pool::PoolOptions;
 
 /// The options of `zstream create`.
@@ -54,8 +54,11 @@ impl Args {
         } else {
             change(options, &self.name, make)?
         };
-        if self.dry_run || self.verbose {
-            self.tell(&made, &new)?;
+        if self.dry_run {
+            return self.tell(&made, &new);
+        }
+        if self.verbose {
+            warn_unprinted(self.tell(&made, &new));
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use zstream_dsl::write::{Reach, WritablePool};
 
 use crate::change::{change, try_change};
 use crate::failure::Failure;
-use crate::output::say_columns;
+use crate::output::{say_columns, warn_unprinted};
 use crate::pool::PoolOptions;
 
 /// The options of `zstream destroy`.
@@ -42,23 +42,29 @@ impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         let reach = Reach { recursive: self.recursive, clones: self.clones };
         let destroy = |pool: &mut WritablePool| Ok(zstream::destroy(pool, &self.name, reach, self.defer)?);
-        let Destroyed { names, bytes, .. } = if self.dry_run {
+        let destroyed = if self.dry_run {
             try_change(options, &self.name, destroy)?
         } else {
             change(options, &self.name, destroy)?
         };
-        if self.dry_run || self.verbose {
-            let tense = if self.dry_run { "would " } else { "did " };
-            for name in names {
-                if self.parsable { say_columns(&["destroy", &name])? } else { say!("{tense}destroy {name}")? }
-            }
-            if self.parsable {
-                say_columns(&["reclaim", &bytes.to_string()])?;
-            } else {
-                say!("{tense}reclaim {}", nice_bytes(bytes))?;
-            }
+        if self.dry_run {
+            return self.tell(&destroyed);
+        }
+        if self.verbose {
+            warn_unprinted(self.tell(&destroyed));
         }
         Ok(())
+    }
+
+    fn tell(&self, destroyed: &Destroyed) -> Result<(), Failure> {
+        let tense = if self.dry_run { "would " } else { "did " };
+        for name in &destroyed.names {
+            if self.parsable { say_columns(&["destroy", name])? } else { say!("{tense}destroy {name}")? }
+        }
+        if self.parsable {
+            return say_columns(&["reclaim", &destroyed.bytes.to_string()]);
+        }
+        say!("{tense}reclaim {}", nice_bytes(destroyed.bytes))
     }
 }
 

@@ -1,7 +1,7 @@
 //! `zstream get`: properties of datasets and their sources, as `zfs get` prints them.
 
 use zstream::json::JsonProperty;
-use zstream::list::{PropertyName as Wanted, PropertyRow as Row, Selection, property_rows, select_existing};
+use zstream::list::{PropertyName as Wanted, PropertyRow as Row, Selection, property_rows, select_in_all};
 use zstream_dsl::prop::{PropertyValue, Props};
 
 use crate::datasets::{TableOptions, fields};
@@ -41,10 +41,10 @@ impl Args {
             self.properties.split(',').partition(|name| *name == "all");
         let wanted = names.into_iter().map(Wanted::parse).collect::<Result<Vec<_>, _>>();
         let wanted = wanted.map_err(|error| Failure::usage(format_args!("bad property list: {error}")))?;
-        let open = pool.open(self.names.first().map(String::as_str))?;
         let selection = Selection::of_get(&self.names, self.table.types, self.table.depth());
         let incomplete = Incomplete::default();
-        let datasets = select_existing(&open, &selection, pool, &mut incomplete.control())?;
+        let opened = pool.open_all(&self.names, &incomplete)?;
+        let datasets = select_in_all(&opened, &selection, pool, &mut incomplete.control())?;
         let mut rows = property_rows(&datasets, !all.is_empty(), &wanted, &mut incomplete.control());
         rows.retain(|row| {
             self.sources.is_empty() || self.sources.iter().any(|kind| kind == row.source().kind())

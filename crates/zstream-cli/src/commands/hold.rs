@@ -1,12 +1,12 @@
 //! `zstream hold`, `release` and `holds`: holds, which prevent the destruction of snapshots, as in `zfs`.
 
-use zstream::Held;
+use zstream::{Held, OpenNames};
 use zstream_dsl::prop::time;
 
 use crate::change::change;
 use crate::failure::Failure;
 use crate::output;
-use crate::pool::PoolOptions;
+use crate::pool::{Incomplete, PoolOptions};
 use crate::text::{Column, table};
 
 /// The options of `zstream hold` and `zstream release`.
@@ -58,17 +58,23 @@ pub(crate) struct Holds {
 
 impl Holds {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
-        let open = options.open(self.names.first().map(String::as_str))?;
+        let incomplete = Incomplete::default();
+        let opened = options.open_all(&self.names, &incomplete)?;
         let row = |held: Held| {
             let time = if self.literal { held.time.to_string() } else { time(held.time, false) };
             vec![held.snapshot, held.tag, time]
         };
-        let held = zstream::holds(&open, &self.names, self.recursive)?;
+        let mut held = Vec::new();
+        for OpenNames { open, names, .. } in &opened {
+            held.extend(zstream::holds(open, names, self.recursive, &mut incomplete.control())?);
+        }
         let rows: Vec<_> = held.into_iter().map(row).collect();
         let headings = ["NAME", "TAG", "TIMESTAMP"];
         if rows.is_empty() && !self.script {
-            return output::print(&(headings.join("  ") + "\n"));
+            output::print(&(headings.join("  ") + "\n"))?;
+        } else {
+            output::print(&table(&headings.map(Column::new), &rows, self.script))?;
         }
-        output::print(&table(&headings.map(Column::new), &rows, self.script))
+        incomplete.judge()
     }
 }

@@ -1,7 +1,7 @@
 //! `zstream list`: the datasets of a pool and their properties, as `zfs list` prints them.
 
 use zstream::json::JsonProperty;
-use zstream::list::{PropertyName as Wanted, Row, Selection, SortKey, rows, select_existing};
+use zstream::list::{PropertyName as Wanted, Row, Selection, SortKey, rows, select_in_all};
 
 use crate::datasets::TableOptions;
 use crate::failure::Failure;
@@ -37,10 +37,10 @@ impl Args {
         let (ascending, descending) =
             (self.ascending.iter().map(key(false)), self.descending.iter().map(key(true)));
         let keys: Vec<_> = ascending.chain(descending).collect();
-        let open = pool.open(self.names.first().map(String::as_str))?;
         let selection = Selection::of_list(&self.names, self.table.types, self.table.depth());
         let incomplete = Incomplete::default();
-        let datasets = select_existing(&open, &selection, pool, &mut incomplete.control())?;
+        let opened = pool.open_all(&self.names, &incomplete)?;
+        let datasets = select_in_all(&opened, &selection, pool, &mut incomplete.control())?;
         let rows = rows(datasets, &columns, &keys, &mut incomplete.control());
         output::print(&if self.table.json {
             self.json(&rows, &columns)

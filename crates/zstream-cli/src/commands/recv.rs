@@ -64,8 +64,9 @@ pub(crate) struct Args {
     exclude: Vec<String>,
     /// Print one JSON object per snapshot, one per line
     ///
-    /// Keys: snapshot, guid (a string), incremental, bytes, records, corrected, seconds; for a snapshot that already
-    /// exists: snapshot, ignored.
+    /// Keys: snapshot, guid (a string), incremental, bytes, records, corrected, seconds, dry_run; for a snapshot that
+    /// already exists: snapshot, ignored. With -F also what is changed to match the sender: renamed and to, destroyed,
+    /// or promoted, each with dry_run.
     #[arg(long)]
     json: bool,
     /// Print help
@@ -129,7 +130,11 @@ impl Args {
                         Failure::new(format_args!("cannot seek to the end of the stream: {error}"))
                     })?;
                 }
-                output
+                if self.dry_run {
+                    return output;
+                }
+                output::warn_unprinted(output);
+                Ok(())
             }
             Err(Error::Receive(error)) => Err(failure(&error, &signal)),
             Err(error) => Err(error.into()),
@@ -193,9 +198,8 @@ impl Teller {
     fn received(&mut self, received: &Received) {
         let seconds = self.started.elapsed().as_secs_f64();
         if self.json {
-            let line = zstream::json::received(received, seconds);
-            self.print(&line.to_string());
-        } else if self.verbose {
+            self.print(&zstream::json::received(received, seconds, self.dry_run).to_string());
+        } else if self.verbose && !self.dry_run {
             let rate = received.bytes as f64 / seconds.max(0.001);
             if self.heal {
                 self.print(&format!("corrected {} damaged blocks", received.corrected));
@@ -219,6 +223,11 @@ impl Teller {
             Note::Received(received) => self.received(&received),
             Note::Ignored(name) if self.json => {
                 self.print(&zstream::json::ignored(&name).to_string());
+            }
+            note if self.json
+                && let Some(line) = zstream::json::tree_change(&note, self.dry_run) =>
+            {
+                self.print(&line.to_string());
             }
             Note::Warning(text) => self.meter.line(&format!("zstream: {text}")),
             _ if !self.verbose || self.json => {}

@@ -1,5 +1,6 @@
 //! `zstream set` and `zstream inherit`: properties of datasets, as `zfs` changes them.
 
+use zstream::quotas::{Quota, set_quotas};
 use zstream_dsl::prop::parse_assignment;
 
 use crate::change::change;
@@ -25,10 +26,21 @@ impl Args {
         if assignments.is_empty() {
             return Err(Failure::usage("no property given: PROPERTY=VALUE"));
         }
-        let parsed = assignments.iter().map(|text| parse_assignment(text));
-        let parsed = parsed.collect::<Result<Vec<_>, _>>().map_err(Failure::usage)?;
+        let (mut quotas, mut properties) = (Vec::new(), Vec::new());
+        for text in assignments {
+            match Quota::parse(text) {
+                Some(quota) => quotas.push(quota.map_err(Failure::usage)?),
+                None => properties.push(parse_assignment(text).map_err(Failure::usage)?),
+            }
+        }
         change(options, first, |pool| {
-            names.iter().try_for_each(|name| Ok(zstream::set(pool, name, &parsed, options)?))
+            names.iter().try_for_each(|name| {
+                zstream::set(pool, name, &properties, options)?;
+                if !quotas.is_empty() {
+                    set_quotas(pool, name, &quotas, options)?;
+                }
+                Ok(())
+            })
         })
     }
 }

@@ -24,16 +24,16 @@ pub(super) struct Behind {
     file: Arc<File>,
     /// The number of bytes written since the start of the last flush.
     bytes: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<Flushing>,
 }
 
 #[derive(Default)]
-struct State {
+struct Flushing {
     thread: Option<JoinHandle<io::Result<()>>>,
     failed: Option<(io::ErrorKind, String)>,
 }
 
-impl State {
+impl Flushing {
     /// Waits for the thread to finish.
     fn join(&mut self) {
         let result = self.thread.take().map(JoinHandle::join);
@@ -61,7 +61,7 @@ impl Behind {
         Self { file, bytes: AtomicU64::new(0), state: Mutex::default() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Flushing> {
         lock(&self.state)
     }
 

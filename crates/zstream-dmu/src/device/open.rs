@@ -72,6 +72,14 @@ pub trait OpenDevice: Send + Sync + fmt::Debug {
     fn full_name(&self, name: &Path) -> io::Result<PathBuf> {
         Ok(name.to_owned())
     }
+
+    /// Returns a text that is the same for all names of a device, and different for different devices.
+    ///
+    /// # Errors
+    /// Fails with `NotFound` if it does not exist, and if it cannot be examined.
+    fn identity(&self, name: &Path) -> io::Result<String> {
+        Ok(name.display().to_string())
+    }
 }
 
 /// The files and disks of this system.
@@ -104,6 +112,10 @@ impl OpenDevice for Files {
 
     fn full_name(&self, name: &Path) -> io::Result<PathBuf> {
         std::path::absolute(name)
+    }
+
+    fn identity(&self, name: &Path) -> io::Result<String> {
+        platform::identity(name)
     }
 }
 

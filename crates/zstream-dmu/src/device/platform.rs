@@ -7,6 +7,7 @@
 use std::fs::{File, Metadata, OpenOptions};
 #[cfg(any(target_os = "linux", not(unix)))]
 use std::io;
+use std::path::Path;
 
 use super::EntryKind;
 
@@ -32,6 +33,21 @@ pub(super) fn kind(metadata: &Metadata) -> EntryKind {
         () if file_type.is_file() => EntryKind::File,
         () => EntryKind::Other,
     }
+}
+
+/// Returns a text that identifies a file or disk, whatever its name.
+pub(super) fn identity(path: &Path) -> io::Result<String> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let metadata = std::fs::metadata(path)?;
+        Ok(match kind(&metadata) {
+            EntryKind::Disk => format!("disk {}", metadata.rdev()),
+            _ => format!("file {} of {}", metadata.ino(), metadata.dev()),
+        })
+    }
+    #[cfg(not(unix))]
+    Ok(std::fs::canonicalize(path)?.display().to_string())
 }
 
 /// Makes the kernel refuse a disk that it uses itself, and keep it free while it is open.

@@ -46,11 +46,11 @@ pub enum Loss {
 /// A recorder of the writes and flushes of several devices, in order.
 #[derive(Debug, Default)]
 pub struct Recorder {
-    state: Mutex<State>,
+    state: Mutex<Recording>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Recording {
     before: Vec<Arc<dyn Device>>,
     events: Vec<RecordedEvent>,
 }
@@ -62,7 +62,7 @@ impl Recorder {
         Arc::default()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Recording> {
         lock(&self.state)
     }
 

@@ -26,11 +26,11 @@ pub(crate) struct TestSpace {
     run_max: AtomicU64,
     /// How many writes there are until one fails.
     writes_left: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<Taken>,
 }
 
 #[derive(Default)]
-struct State {
+struct Taken {
     /// Size of what is allocated, by offset.
     taken: BTreeMap<u64, u64>,
     /// What was freed in this transaction group.
@@ -93,6 +93,10 @@ impl Space for TestSpace {
 
     fn dsize(&self, block: &BlockPointer) -> u64 {
         block.asize()
+    }
+
+    fn gang_header_bytes(&self, _: Dva) -> usize {
+        1 << self.unit_shift
     }
 
     fn allocate(&self, psize: u64, copies: u8, _: AllocationClass) -> Result<Vec<Dva>> {
@@ -179,7 +183,7 @@ impl TestPool {
         let device = Arc::new(MemoryDevice::new((LEAF_DATA_START + bytes) as usize));
         let member = Member { name: "disk".to_owned(), device: Arc::clone(&device) as Arc<dyn Device> };
         let mut leaf = crate::vdev::tests::leaf(0, 1);
-        leaf.asize = Some(bytes);
+        (leaf.ashift, leaf.asize) = (Some(unit_shift), Some(bytes));
         let tree = VdevTree::build(Guid(9), &[leaf], &HashMap::from([(Guid(1), member)]), 0).unwrap();
         let space = Arc::new(TestSpace {
             device,

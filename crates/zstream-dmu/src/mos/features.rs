@@ -101,6 +101,9 @@ features! {
     "fast_dedup" "com.klarasystems:fast_dedup" "deduplication with a log" write [];
     "longname" "org.zfsonlinux:longname" "file names of up to 1023 bytes" dataset ["extensible_dataset"];
     "large_microzap" "com.klarasystems:large_microzap" "micro ZAPs larger than 128 KiB" write dataset ["extensible_dataset", "large_blocks"];
+    "dynamic_gang_header" "com.klarasystems:dynamic_gang_header" "gang headers with as many pointers as fit into a sector" mos [];
+    "block_cloning_endian" "com.truenas:block_cloning_endian" "block reference tables in one byte order" write [];
+    "physical_rewrite" "com.truenas:physical_rewrite" "blocks that were rewritten keep their logical birth" write dataset ["extensible_dataset"];
 }
 
 impl Feature {

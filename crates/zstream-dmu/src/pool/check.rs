@@ -81,6 +81,7 @@ pub struct Target {
 
 /// A block to check.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Item {
     /// The pointer, which must refer to a block on vdevs.
     pub pointer: BlockPointer,
@@ -89,6 +90,14 @@ pub struct Item {
     /// Whether nothing is lost if the block cannot be read. This holds for the end of an intent log, which may never
     /// have been written, and for blocks that are about to be freed.
     pub is_expendable: bool,
+}
+
+impl Item {
+    /// Creates an item for a block at a position.
+    #[must_use]
+    pub fn new(pointer: BlockPointer, at: Bookmark, is_expendable: bool) -> Self {
+        Self { pointer, at, is_expendable }
+    }
 }
 
 /// Returns an iterator over the blocks of an object set.

@@ -23,6 +23,7 @@ use zstream_format::nvlist::NvList;
 use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_format::order::ByteOrder;
 
+use super::absent::Absent;
 use super::config_list::{create_packed, number, write_packed};
 use super::history::{self, Event};
 use super::layout::{member_asize, metaslab_shift};
@@ -51,6 +52,7 @@ use crate::vdev::uberblock::{self, MMP_MAGIC, Uberblock, UberblockPhys};
 use crate::vdev::{MEMBER_BYTES_MIN, Member, VdevTree};
 use crate::zap::{NewZap, Value, ZapMut, number_key, write as zap};
 use crate::zio::AllocationClass;
+use crate::zio::large_headers::{self, LargeHeaders};
 use crate::zio::write::WriteBlock;
 use crate::zio::{BlockReader, BlockWriter, WriterSettings};
 
@@ -278,6 +280,7 @@ impl PoolWriter {
         if !ASHIFT_RANGE.contains(&u64::from(new.ashift)) {
             return Err(Error::bad_request(format!("ashift is {}, expected {ASHIFT_RANGE:?}", new.ashift)));
         }
+        check_features(&new)?;
         let plan = plan(&new)?;
         let tree = plan.config.get_list("vdev_tree").map(VdevConfig::parse).transpose()?;
         let tree = tree.ok_or_else(|| Error::bad_request("pool has no vdevs"))?;
@@ -291,10 +294,12 @@ impl PoolWriter {
             histogram: new.features.contains("spacemap_histogram"),
         };
         let space = Arc::new(Allocator::create(Arc::clone(&reader), &plan.spaces, form, TXG_INITIAL)?);
+        let large_headers = Arc::new(LargeHeaders::of(new.features.contains(large_headers::FEATURE), false));
         let settings = WriterSettings {
             salt: Some(Salt::new(salt)),
             hole_birth: new.features.contains("hole_birth"),
             embedded_data: new.features.contains("embedded_data"),
+            large_headers: Arc::clone(&large_headers),
             #[cfg(any(test, feature = "testing"))]
             whole_max: None,
             #[cfg(any(test, feature = "testing"))]
@@ -322,6 +327,8 @@ impl PoolWriter {
             config_object,
             is_config_old: true,
             is_rehearsal: false,
+            large_headers,
+            absent: Absent::default(),
             last: no_uberblock(&tree),
             host: new.host,
             now: new.now,
@@ -376,7 +383,7 @@ fn fill_mos(
             ZapMut::open(mos, *object)?.add("org.zfsonlinux:allocation_bias", &Value::string(bias))?;
         }
     }
-    create_features(mos, new, plan)?;
+    create_features(mos, new)?;
     let map = zap::create(mos, ZAP_METADATA, &NewZap::new(random.u64()?))?;
     let mut entries = ZapMut::open(mos, map)?;
     for (object, _) in &plan.zaps {
@@ -427,7 +434,29 @@ fn spares(new: &NewPool, plan: &PoolLayout) -> Result<Option<NvList>> {
     Ok((!plan.spares.is_empty()).then_some(spares))
 }
 
-fn create_features(mos: &mut ObjsetWriter, new: &NewPool, plan: &PoolLayout) -> Result<()> {
+fn special_tops(new: &NewPool) -> u64 {
+    let is_special = |top: &&TopSpec<_>| !matches!(top.class, VdevClass::Normal | VdevClass::Log);
+    new.tops.iter().filter(is_special).count() as u64
+}
+
+fn draid_tops(new: &NewPool) -> u64 {
+    new.tops.iter().filter(|top| matches!(top.shape, Shape::Draid(_))).count() as u64
+}
+
+/// Refuses vdevs that require a feature that the pool does not have.
+fn check_features(new: &NewPool) -> Result<()> {
+    for (count, feature, vdevs) in [
+        (special_tops(new), "allocation_classes", "special and dedup vdevs"),
+        (draid_tops(new), "draid", "dRAID vdevs"),
+    ] {
+        if count > 0 && !new.features.contains(feature) {
+            return Err(Error::bad_request(format!("{vdevs} require the feature {feature}")));
+        }
+    }
+    Ok(())
+}
+
+fn create_features(mos: &mut ObjsetWriter, new: &NewPool) -> Result<()> {
     let create = |mos: &mut ObjsetWriter, name: &str| -> Result<ObjectId> {
         let object = zap::create(mos, ZAP_METADATA, &NewZap::new(new.random.u64()?))?;
         ZapMut::open(mos, DIRECTORY_OBJECT)?.add(name, &Value::word(object.0))?;
@@ -437,21 +466,12 @@ fn create_features(mos: &mut ObjsetWriter, new: &NewPool, plan: &PoolLayout) -> 
     let write = create(mos, "features_for_write")?;
     let descriptions = create(mos, "feature_descriptions")?;
     let notes_txgs = new.features.contains("enabled_txg");
-    let classes = plan.zaps.iter().filter_map(|(_, class)| *class);
-    let special = classes.filter(|class| *class != VdevClass::Log).count() as u64;
-    if special > 0 && !new.features.contains("allocation_classes") {
-        return Err(Error::bad_request("special and dedup vdevs require the feature allocation_classes"));
-    }
-    let draids = new.tops.iter().filter(|top| matches!(top.shape, Shape::Draid(_))).count() as u64;
-    if draids > 0 && !new.features.contains("draid") {
-        return Err(Error::bad_request("dRAID vdevs require the feature draid"));
-    }
     for feature in new.features.iter() {
         let count = match feature.name {
             "enabled_txg" => new.features.iter().count() as u64,
-            "allocation_classes" => special,
+            "allocation_classes" => special_tops(new),
             "vdev_zaps_v2" => 1,
-            "draid" => draids,
+            "draid" => draid_tops(new),
             _ => u64::from(feature.active_when_enabled),
         };
         let list = if feature.read_only_compatible { write } else { read };

@@ -22,6 +22,7 @@ use crate::mos::{DIRECTORY_OBJECT, Feature, Features};
 use crate::random::Random;
 use crate::tx::features;
 use crate::zap::{NewZap, Value, Zap, ZapMut, write as zap};
+use crate::zio::large_headers;
 
 /// The members of a config before the host that can be set, in their order.
 const BEFORE_HOST: [&str; 2] = ["comment", "compatibility"];
@@ -114,6 +115,9 @@ impl PoolWriter {
         if count > 0 && feature.needed_for_mos {
             self.need_for_mos(feature);
         }
+        if feature.name == large_headers::FEATURE {
+            self.large_headers.enable();
+        }
         if self.features()?.is_enabled("enabled_txg") {
             let txg = self.txg();
             let name = "feature_enabled_txg";
@@ -123,6 +127,15 @@ impl PoolWriter {
             };
             features::add(&mut self.mos, "enabled_txg", 1)?;
             ZapMut::open(&mut self.mos, object)?.add(feature.guid, &Value::word(txg.0))?;
+        }
+        Ok(())
+    }
+
+    /// Increments the count of a feature that became active.
+    pub(super) fn activate(&mut self, name: &str) -> Result<()> {
+        features::add(&mut self.mos, name, 1)?;
+        if let Some(feature) = Feature::by_name(name).filter(|feature| feature.needed_for_mos) {
+            self.need_for_mos(feature);
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 //! Each label has only the top-level vdev that it belongs to, and may be older or newer than the uberblock. Labels
 //! serve to read the MOS; after that, the config in the MOS is authoritative.
 
+mod absent;
 pub mod check;
 pub(crate) mod checkpoint;
 mod compatibility;
@@ -37,7 +38,7 @@ pub use self::create::{ASHIFT_DEFAULT, NewMember, NewPool};
 pub use self::layout::member_asize;
 pub use self::maintained::{FeatureSet, check_can_enable};
 pub use self::notice::Notice;
-pub use self::properties::{PoolChange, PoolProperties, STORED, upgrade_features};
+pub use self::properties::{PoolChange, PoolProperties, STORED, full_name, upgrade_features};
 pub use self::spec::{TopSpec, VdevClass, check_name, check_redundancy, parse_vdevs};
 pub use self::writer::{PoolWriter, WriteOptions};
 use crate::cache;

@@ -9,6 +9,7 @@ use zstream_format::nvlist::NvList;
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
+use super::absent;
 use super::scan::{self, Candidate};
 use super::{Notice, OpenOptions, Pool, VERSIONS};
 use crate::block::ReadBlock;
@@ -44,6 +45,7 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
     let candidates = scan::choose(candidates, options.name.as_deref())?;
     let rings = read_rings(&candidates);
     let members = members(&candidates, &rings);
+    let uberblocks = newest_uberblocks(&candidates, &rings);
     let chosen = choose_uberblock(&rings, options.txg);
     let (uberblock, available) = match rings.into_iter().collect::<Result<Vec<_>>>() {
         // There is no uberblock because this device cannot be read.
@@ -62,6 +64,7 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
 
     let tops = label_tops(&labels)?;
     let tree = Arc::new(VdevTree::build(newest.pool_guid, &tops, &members, uberblock.reflowed_to())?);
+    tree.set_newest(&uberblocks);
     let reader = Arc::new(BlockReader::new(Arc::clone(&tree), options.cache_bytes, options.observer.clone()));
     let (config, config_list) =
         read_config(&reader, &uberblock).map_err(|error| explain(&tree, &tops, &uberblock, error))?;
@@ -76,7 +79,7 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
     }
     let guid_sum = config.vdev_tree.guid_sum();
     if guid_sum != uberblock.guid_sum {
-        let detail = format!("guids of the vdevs add up to {guid_sum:x}, expected {:x}", uberblock.guid_sum);
+        let detail = format!("guids of the vdevs add up to {guid_sum}, expected {}", uberblock.guid_sum);
         return Err(Error::corrupt("config in the MOS", detail));
     }
     if uberblock.reflow_in_scratch() && is_expanding(&config.vdev_tree) {
@@ -85,12 +88,15 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
     let tree =
         VdevTree::build(config.pool_guid, &config.vdev_tree.children, &members, uberblock.reflowed_to())?;
     let tree = Arc::new(tree);
+    tree.set_newest(&uberblocks);
     if !options.allow_missing {
         check_members(&tree)?;
     }
     let reader = Arc::new(BlockReader::new(Arc::clone(&tree), options.cache_bytes, options.observer.clone()));
     let (mos, features) =
         read_mos(&reader, &uberblock, options.allow_missing).map_err(|error| explain_lost(&tree, error))?;
+    // A member about whose log nothing is known is trusted least.
+    let _ = absent::load(&*mos, &tree);
     let refused = Vec::new();
     Ok(Pool { uberblock, available, label_state, config, config_list, reader, mos, features, refused })
 }
@@ -179,6 +185,18 @@ fn members(candidates: &[Candidate], rings: &[Ring]) -> HashMap<Guid, Member> {
         }
     }
     members.into_iter().map(|(guid, (_, member))| (guid, member.clone())).collect()
+}
+
+/// Returns the transaction groups of the newest uberblocks on the members.
+fn newest_uberblocks(candidates: &[Candidate], rings: &[Ring]) -> HashMap<Guid, Txg> {
+    let mut newest = HashMap::new();
+    for (candidate, ring) in candidates.iter().zip(rings) {
+        let Some(guid) = candidate.config().and_then(|config| config.guid) else { continue };
+        let Some(txg) = ring.iter().flatten().map(|uberblock| uberblock.txg).max() else { continue };
+        let kept = newest.entry(guid).or_insert(txg);
+        *kept = txg.max(*kept);
+    }
+    newest
 }
 
 /// Returns the top-level vdevs in the labels. A vdev that is not in any label is of type missing, although it may
@@ -272,7 +290,7 @@ fn explain_lost(tree: &VdevTree, error: Error) -> Error {
 /// Adds the possible reason to a read error if the end of a member is missing.
 fn explain_cut(tree: &VdevTree, error: Error) -> Error {
     match tree.cut_members().first() {
-        Some(cut) => Error::corrupt("pool", format!("{cut}; {error}")),
+        Some(cut) => Fault::TooMuchMissing { what: cut.to_string(), error }.into(),
         None => error,
     }
 }

@@ -67,6 +67,31 @@ pub const STORED: [(&str, &[(&str, u64)]); 6] = [
     ("listsnapshots", OFF_ON),
 ];
 
+/// The short names of properties, which are the columns of `zpool list`.
+const SHORT_NAMES: [(&str, &str); 15] = [
+    ("alloc", "allocated"),
+    ("bclone_ratio", "bcloneratio"),
+    ("bclone_saved", "bclonesaved"),
+    ("bclone_used", "bcloneused"),
+    ("cap", "capacity"),
+    ("ckpoint", "checkpoint"),
+    ("ddtquota", "dedup_table_quota"),
+    ("ddtsize", "dedup_table_size"),
+    ("dedup", "dedupratio"),
+    ("expand", "autoexpand"),
+    ("expandsz", "expandsize"),
+    ("frag", "fragmentation"),
+    ("listsnaps", "listsnapshots"),
+    ("rdonly", "readonly"),
+    ("replace", "autoreplace"),
+];
+
+/// Returns the full name of a property: commands take the short names of some, too (`propname_match`).
+#[must_use]
+pub fn full_name(name: &str) -> &str {
+    SHORT_NAMES.iter().find(|(short, _)| *short == name).map_or(name, |(_, full)| full)
+}
+
 /// The properties of a new pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolProperties {
@@ -95,7 +120,7 @@ impl PoolProperties {
             let (name, value) = pair.ok_or_else(|| {
                 Error::bad_request(format!("{text:?} is not an assignment, expected property=value"))
             })?;
-            Ok((name.to_owned(), value.to_owned()))
+            Ok((full_name(name).to_owned(), value.to_owned()))
         };
         let pairs = assignments.iter().map(split).collect::<Result<Vec<_>>>()?;
         let compatibility = pairs.iter().rev().find(|(name, _)| name == "compatibility");
@@ -111,7 +136,7 @@ impl PoolProperties {
             ashift: None,
             comment: None,
             // A pool without the property behaves as with "off".
-            compatibility: compatibility.filter(|value| value != "off"),
+            compatibility: compatibility.filter(|value| !matches!(value.as_str(), "off" | "")),
             stored: Vec::new(),
             features,
         };
@@ -208,7 +233,7 @@ impl PoolChange {
                 "{assignment:?} is not an assignment, expected property=value"
             )));
         };
-        let (name, value) = (name.to_owned(), value.to_owned());
+        let (name, value) = (full_name(name).to_owned(), value.to_owned());
         if let Some(feature) = name.strip_prefix("feature@") {
             let known = Feature::by_name(feature).ok_or_else(|| Error::no_entry("feature", feature))?;
             return match value.as_str() {
@@ -297,7 +322,7 @@ fn is_comment(value: &str) -> bool {
 /// Returns the features that are in all named sets and maintained.
 fn compatible(sets: &str, dirs: &[PathBuf]) -> Result<FeatureSet> {
     match sets {
-        "off" => return Ok(FeatureSet::default()),
+        "off" | "" => return Ok(FeatureSet::default()),
         "legacy" => return Ok(FeatureSet::none()),
         _ => {}
     }
@@ -367,7 +392,15 @@ mod tests {
         assert_eq!(properties.stored, [("failmode".to_owned(), 1), ("autotrim".to_owned(), 0)]);
         assert!(!properties.features.contains("encryption") && properties.features.contains("head_errlog"));
         assert_eq!(parse(&[]).unwrap().features, FeatureSet::default());
-        assert_eq!(parse(&["compatibility=off"]).unwrap().compatibility, None);
+        for off in ["compatibility=off", "compatibility="] {
+            let properties = parse(&[off]).unwrap();
+            assert_eq!(
+                (properties.compatibility, properties.features),
+                (None, FeatureSet::default()),
+                "{off}"
+            );
+        }
+        assert_eq!(parse(&["replace=on"]).unwrap().stored, [("autoreplace".to_owned(), 1)]);
         let bare = PoolProperties::parse(&["feature@bookmarks=enabled"], true).unwrap();
         assert_eq!(bare.features.iter().count(), 2);
     }

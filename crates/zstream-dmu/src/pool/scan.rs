@@ -4,7 +4,7 @@
 //! path without labels is accepted only if the pool has missing members, and then counts as missing. Directories are
 //! searched, but not their subdirectories. Files in them that are not members are skipped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,6 +48,7 @@ impl Candidate {
 
 /// The result of a search.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct ScanResult {
     /// The devices with labels.
     pub candidates: Vec<Candidate>,
@@ -65,7 +66,7 @@ const OTHERS_MAX: usize = 4;
 
 /// Adds descriptions of other files to an error that there is no pool.
 #[must_use]
-pub(crate) fn explain(error: Error, mut others: Vec<String>) -> Error {
+pub fn explain(error: Error, mut others: Vec<String>) -> Error {
     let Fault::NoSuchPool { requested, found: there, .. } = error.fault() else { return error };
     if !there.is_empty() {
         return error;
@@ -110,6 +111,7 @@ pub fn scan(devices: &dyn OpenDevice, paths: &[PathBuf]) -> Result<ScanResult> {
             }
         }
     }
+    drop_repeated(devices, &mut found.candidates);
     if found.candidates.is_empty()
         && let Some((_, error)) = found.refused.pop()
     {
@@ -123,6 +125,16 @@ pub fn scan(devices: &dyn OpenDevice, paths: &[PathBuf]) -> Result<ScanResult> {
     }
     found.others.extend(found.skipped.iter().map(|(path, error)| format!("{}: {error}", path.display())));
     Ok(found)
+}
+
+/// Keeps the first of the candidates that are the same device under several names.
+fn drop_repeated(devices: &dyn OpenDevice, candidates: &mut Vec<Candidate>) {
+    let mut seen = HashSet::new();
+    candidates.retain(|candidate| {
+        let identity = candidate.path.as_deref().and_then(|path| devices.identity(path).ok());
+        // Without an identity, it is opened to be seen.
+        identity.is_none_or(|identity| seen.insert(identity))
+    });
 }
 
 fn search(devices: &dyn OpenDevice, directory: &Path, found: &mut ScanResult) -> Result<()> {
@@ -258,6 +270,17 @@ fn stranger(member: &Member, labels: Labels, parts: Parts) -> NotMember {
     NotMember { why: Fault::NotAMember(why).into(), container }
 }
 
+/// Returns the names and guids of the pools that have members among the candidates, by name; without destroyed pools.
+#[must_use]
+pub fn pools(candidates: &[Candidate]) -> Vec<(String, Guid)> {
+    let configs = candidates.iter().filter_map(Candidate::config);
+    let there = configs.filter(|config| config.state != PoolState::Destroyed);
+    let mut list: Vec<_> = there.map(|config| (config.name.clone(), config.pool_guid)).collect();
+    list.sort();
+    list.dedup_by_key(|(_, guid)| *guid);
+    list
+}
+
 /// Chooses the pool with this name, or with this guid in decimal, or the only pool.
 ///
 /// A destroyed pool is chosen only if there is no other.
@@ -266,12 +289,18 @@ fn stranger(member: &Member, labels: Labels, parts: Parts) -> NotMember {
 /// Fails if there is no such pool, and if there are several, which it lists.
 pub fn choose(candidates: Vec<Candidate>, name: Option<&str>) -> Result<Vec<Candidate>> {
     let mut pools: BTreeMap<Guid, Vec<Candidate>> = BTreeMap::new();
+    // The newest label of a pool counts: a member that was absent may have an old name.
     let mut names: BTreeMap<Guid, (String, bool)> = BTreeMap::new();
+    let mut newest: BTreeMap<Guid, u64> = BTreeMap::new();
     for candidate in candidates {
         let Some(config) = candidate.config() else { continue };
         let guid = config.pool_guid;
         let destroyed = config.state == PoolState::Destroyed;
-        names.insert(guid, (config.name.clone(), destroyed));
+        let txg = newest.entry(guid).or_insert(config.txg);
+        if config.txg >= *txg {
+            *txg = config.txg;
+            names.insert(guid, (config.name.clone(), destroyed));
+        }
         pools.entry(guid).or_default().push(candidate);
     }
     let wanted = |guid: &Guid| {
@@ -396,6 +425,24 @@ mod tests {
         );
         assert!(scan(&[directory.path().join("other")]).unwrap_err().to_string().contains("too few"));
         assert!(scan(&[directory.path().join("nothing")]).is_err());
+    }
+
+    #[test]
+    fn a_device_with_several_names_is_one_member() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let device = MemoryDevice::new(9 << 20);
+        label(&device, "tank", 100, 1);
+        fs::write(at("a"), device.to_vec()).unwrap();
+        fs::create_dir(at("below")).unwrap();
+        std::os::unix::fs::symlink(at("a"), at("below/link")).unwrap();
+        fs::hard_link(at("a"), at("below/other")).unwrap();
+        let found = scan(&Files, &[at("a"), at("a"), at("below/link"), at("below")]).unwrap().candidates;
+        assert_eq!(found.len(), 1);
+        assert!(reopen_writable(&Files, &found).is_ok());
+        // A copy is another device.
+        fs::copy(at("a"), at("copy")).unwrap();
+        assert_eq!(scan(&Files, &[directory.path().to_owned()]).unwrap().candidates.len(), 2);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use zstream_format::algorithm::CompressionType;
 use zstream_format::checksum::Salt;
 use zstream_format::nvlist::NvList;
 
+use super::absent::{self, Absent};
 use super::history::{self, Author, Event};
 use super::intent_logs;
 use super::maintained::check_maintained;
@@ -31,7 +32,7 @@ use crate::device::{Files, OpenDevice, OverlayDevice};
 use crate::error::{Error, Fault, Result};
 use crate::host::{self, Host};
 use crate::ids::{Guid, ObjectId, Txg};
-use crate::mos::DIRECTORY_OBJECT;
+use crate::mos::{DIRECTORY_OBJECT, Features};
 use crate::object_store::ObjectStore;
 use crate::objset::Objset;
 use crate::objset::writer::{ObjsetWriter, SetProperties};
@@ -42,9 +43,10 @@ use crate::vdev::config::{PoolState, VdevConfig};
 use crate::vdev::label::Role;
 use crate::vdev::sync::PoolLabels;
 use crate::vdev::uberblock::Uberblock;
-use crate::vdev::{VdevState, VdevTree};
+use crate::vdev::{Vdev, VdevTree};
 use crate::zap::Zap;
 use crate::zio::Space;
+use crate::zio::large_headers::{self, LargeHeaders};
 use crate::zio::write::WriteBlock;
 use crate::zio::{BlockReader, BlockWriter, WriterSettings};
 
@@ -95,6 +97,7 @@ impl Default for WriteOptions {
 }
 
 /// The components that change a pool within a transaction group.
+#[non_exhaustive]
 pub struct Parts<'a> {
     /// The MOS.
     pub mos: &'a mut ObjsetWriter,
@@ -121,6 +124,8 @@ pub struct PoolWriter {
     pub(super) host: Host,
     pub(super) now: Option<u64>,
     pub(super) is_rehearsal: bool,
+    pub(super) large_headers: Arc<LargeHeaders>,
+    pub(super) absent: Absent,
 }
 
 impl std::fmt::Debug for PoolWriter {
@@ -137,8 +142,8 @@ impl PoolWriter {
     /// Fails as [`Pool::open`], and if:
     /// - another program writes to a member,
     /// - another host may use the pool, unless forced,
-    /// - a member is not online or is being replaced, a vdev was or is being removed or expanded, or a scrub or resilver
-    ///   is in progress,
+    /// - more members of a vdev are missing or offline than its redundancy allows, or one is truncated,
+    /// - a vdev was or is being removed or expanded,
     /// - the pool was not exported and has an intent log that was not replayed,
     /// - the pool has a version without feature flags, big-endian integers, or an active feature that is not maintained
     ///   by writes.
@@ -186,10 +191,13 @@ impl PoolWriter {
             })?)),
             None => None,
         };
+        let is = |state: fn(&Features, &str) -> bool| state(pool.features(), large_headers::FEATURE);
+        let large_headers = Arc::new(LargeHeaders::of(is(Features::is_enabled), is(Features::is_active)));
         let settings = WriterSettings {
             salt,
             hole_birth: pool.features().is_active("hole_birth"),
             embedded_data: pool.features().is_active("embedded_data"),
+            large_headers: Arc::clone(&large_headers),
             #[cfg(any(test, feature = "testing"))]
             whole_max: options.whole_max,
             #[cfg(any(test, feature = "testing"))]
@@ -212,10 +220,12 @@ impl PoolWriter {
             config,
             config_object: config_object.ok_or_else(|| Error::no_entry("MOS object", "config"))?,
             is_config_old: true,
-            last: *pool.uberblock(),
+            last: with_software_version(&pool)?,
             host: options.host.clone(),
             now: options.now,
             is_rehearsal: options.rehearsal,
+            large_headers,
+            absent: Absent::of(reader.vdevs(), pool.txg()),
             reader,
             space,
             writer,
@@ -334,6 +344,11 @@ impl PoolWriter {
     }
 
     fn commit_as(&mut self, state: PoolState, account: &mut Account<'_>) -> Result<()> {
+        if self.large_headers.begin_if_wanted() {
+            self.activate(large_headers::FEATURE)?;
+        }
+        let form = self.space.form();
+        self.is_config_old |= self.absent.record(&mut self.mos, &mut self.config, form)?;
         if self.is_config_old || self.state() != state {
             self.config = config_list::updated(&self.config, state, self.txg(), &self.host);
             config_list::write_packed(&mut self.mos, self.config_object, &self.config)?;
@@ -351,6 +366,20 @@ impl PoolWriter {
         self.is_config_old = false;
         Ok(())
     }
+}
+
+/// The greatest software version after which OpenZFS restarts a scrub or resilver that was in progress, because that
+/// software did not keep its position up to date (below `SPA_VERSION_SCAN`).
+const VERSION_WITHOUT_SCANS: u64 = 24;
+
+/// Returns the last uberblock with the software version for the next ones.
+fn with_software_version(pool: &Pool) -> Result<Uberblock> {
+    // The words are function, state, and 22 more; state 1 is "in progress".
+    let scan = pool.directory_entry("scan")?;
+    let is_scanning = scan.is_some_and(|scan| scan.u64s().get(1) == Some(&1));
+    let mut last = *pool.uberblock();
+    last.phys.software_version = if is_scanning { VERSION_WITHOUT_SCANS } else { VERSIONS.2 };
+    Ok(last)
 }
 
 /// Returns the properties that determine how the blocks of the MOS are written.
@@ -431,14 +460,7 @@ fn check_writable(pool: &Pool) -> Result<()> {
     for vdev in pool.config().vdev_tree.walk() {
         check_vdev(vdev)?;
     }
-    let mut stack: Vec<_> = pool.vdevs().tops().iter().collect();
-    while let Some(vdev) = stack.pop() {
-        if vdev.state() != VdevState::Online {
-            let name = vdev.name();
-            return refuse(format!("whose member {name} is {}", vdev.state().to_string().to_lowercase()));
-        }
-        stack.extend(vdev.children());
-    }
+    check_members(pool)?;
     if let Some(cut) = pool.vdevs().cut_members().first() {
         return refuse(format!("with a truncated member ({cut})"));
     }
@@ -455,11 +477,26 @@ fn check_writable(pool: &Pool) -> Result<()> {
             return refuse(what.to_owned());
         }
     }
-    // The words are function, state, and 22 more; state 1 is "in progress".
-    if let Some(scan) = directory.lookup("scan")?
-        && scan.u64s().get(1) == Some(&1)
-    {
-        return refuse("with a scrub or resilver in progress".to_owned());
+    Ok(())
+}
+
+/// Refuses a pool that lost something with its missing members, or would lose it with what is written.
+fn check_members(pool: &Pool) -> Result<()> {
+    absent::load(&**pool.mos(), pool.vdevs())?;
+    for top in pool.vdevs().tops() {
+        let why = if !top.is_writable() {
+            let members = top.leaves().into_iter().filter(|leaf| !leaf.is_writable());
+            let members: Vec<_> = members.map(Vdev::name).collect();
+            match top.children() {
+                [] => "is missing or offline".to_owned(),
+                _ => format!("has too few members: missing or offline: {}", members.join(", ")),
+            }
+        } else if !top.outage(pool.txg()).is_empty() {
+            "has too few members that are up to date".to_owned()
+        } else {
+            continue;
+        };
+        return Err(Error::unsupported(format!("writing to a pool whose vdev {} {why}", top.name())));
     }
     Ok(())
 }

@@ -30,10 +30,15 @@ use crate::vdev::{Vdev, VdevTree};
 use crate::zap::Zap;
 use crate::zio::BlockReader;
 use crate::zio::gang;
+use crate::zio::header::HEADER_BYTES_MIN;
 use crate::zio::{AllocationClass, Same, Space};
 
 /// The number of allocation classes.
-const CLASSES: usize = 3;
+const CLASSES: usize = 4;
+
+/// The part of the special vdevs that small blocks leave to metadata, in percent
+/// (`zfs_special_class_metadata_reserve_pct`).
+const SPECIAL_RESERVE_PERCENT: u128 = 25;
 
 /// The features that determine the encoding of maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,7 +232,7 @@ impl Allocator {
 
     /// Returns whether there were allocations or frees that are not in the maps yet, except those from log space maps.
     #[must_use]
-    pub fn is_changed(&self) -> bool {
+    pub(crate) fn is_changed(&self) -> bool {
         self.state().is_changed || self.is_dedup_changed()
     }
 
@@ -329,7 +334,7 @@ impl Allocator {
         for place in block.dvas() {
             // The DVA of a gang header includes its pieces, which were freed separately.
             let size = match place.is_gang() {
-                true => self.vdev(place.vdev())?.asize(gang::HEADER_BYTES as u64, block.physical_birth()),
+                true => self.vdev(place.vdev())?.asize(HEADER_BYTES_MIN as u64, block.physical_birth()),
                 false => place.asize(),
             };
             self.give_back(place, size, at_once).map_err(|error| error.at_address(place))?;
@@ -371,6 +376,11 @@ impl Space for Allocator {
             return 0;
         }
         block.dvas().map(|place| self.dva_dsize(place)).fold(0, u64::saturating_add)
+    }
+
+    fn gang_header_bytes(&self, place: Dva) -> usize {
+        let top = self.vdevs().tops().get(place.vdev() as usize);
+        top.map_or(HEADER_BYTES_MIN, |top| top.config().gang_header_bytes())
     }
 
     fn allocate(&self, psize: u64, copies: u8, class: AllocationClass) -> Result<Vec<Dva>> {
@@ -451,9 +461,11 @@ impl State {
         others: &[Dva],
     ) -> Result<Option<Dva>> {
         let class = match class {
+            AllocationClass::Small if self.has_room_for_small() => AllocationClass::Special,
+            AllocationClass::Small => AllocationClass::Normal,
             // Deduplication tables are metadata if there are no vdevs for them (`spa_preferred_class`).
             AllocationClass::Dedup if self.of_class(class).next().is_none() => AllocationClass::Special,
-            class => class,
+            other => other,
         };
         let classes = [class, AllocationClass::Normal];
         for &class in &classes[usize::from(class == AllocationClass::Normal)..] {
@@ -489,6 +501,14 @@ impl State {
             }
         }
         Ok(None)
+    }
+
+    /// Returns `true` if special vdevs have more free space than the part that is reserved for metadata.
+    fn has_room_for_small(&self) -> bool {
+        let special = || self.of_class(AllocationClass::Special).filter_map(|n| self.tops[n].as_ref());
+        let capacity: u64 = special().map(Top::capacity).sum();
+        let allocated: u64 = special().map(Top::allocated).sum();
+        u128::from(allocated) * 100 < u128::from(capacity) * (100 - SPECIAL_RESERVE_PERCENT)
     }
 
     fn of_class(&self, class: AllocationClass) -> impl Iterator<Item = usize> + '_ {

@@ -5,6 +5,7 @@ mod capacity;
 mod dedup;
 mod free_space;
 mod metaslab;
+pub(crate) mod missed_txgs;
 mod release;
 pub(crate) mod space_map;
 mod space_map_write;

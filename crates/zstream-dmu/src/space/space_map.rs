@@ -86,6 +86,9 @@ structure! {
 /// The size of a header without a histogram (`SPACE_MAP_SIZE_V0`).
 pub(super) const HEADER_BYTES_MIN: usize = SpaceMapPhys::offset_of("pad");
 
+/// The size of a header with a histogram.
+pub(super) const HAS_HISTOGRAM_BYTES: usize = SpaceMapPhys::LEN;
+
 /// The header of a space map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

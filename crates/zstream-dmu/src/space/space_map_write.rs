@@ -50,10 +50,23 @@ pub(super) struct Form {
 ///
 /// Fails if the store cannot allocate it.
 pub(super) fn create(mos: &mut dyn ObjectStore, with_histogram: bool) -> Result<ObjectId> {
+    create_with_blocks(mos, with_histogram, BLOCK_BYTES)
+}
+
+/// Allocates the object of a map with blocks of this size.
+///
+/// # Errors
+///
+/// Fails if the store cannot allocate it.
+pub(super) fn create_with_blocks(
+    mos: &mut dyn ObjectStore,
+    with_histogram: bool,
+    block_bytes: u32,
+) -> Result<ObjectId> {
     let header = header_bytes(with_histogram) as u16;
     mos.allocate(&NewObject {
         indirect_shift: INDIRECT_SHIFT,
-        ..NewObject::new(ObjectType::SPACE_MAP, BLOCK_BYTES).with_bonus(ObjectType::SPACE_MAP_HEADER, header)
+        ..NewObject::new(ObjectType::SPACE_MAP, block_bytes).with_bonus(ObjectType::SPACE_MAP_HEADER, header)
     })
 }
 

@@ -330,6 +330,21 @@ fn classes_fall_back_to_the_normal_one_and_log_devices_are_left_alone() {
     assert_eq!(space.space_use().capacity, 64 << 20);
 }
 
+/// Small blocks of data go to special vdevs while more than a quarter of them is free, metadata until they are full.
+#[test]
+fn small_blocks_leave_a_reserve_on_special_vdevs() {
+    let (reader, mut spaces, _) = vdevs(2, 2);
+    (spaces[1].class, spaces[1].belongs_to) =
+        (Some(AllocationClass::Special), Some(AllocationClass::Special));
+    let space = Allocator::create(reader, &spaces, FORM, Txg(4)).unwrap();
+    space.set_reserve(Reserve::Nothing);
+    let vdev = |class| space.allocate(4 << 20, 1, class).map(|places| places[0].vdev()).ok();
+    // Of 32 MiB, 24.
+    let small: Vec<_> = (0..8).map(|_| vdev(AllocationClass::Small)).collect();
+    assert_eq!(small, [1, 1, 1, 1, 1, 1, 0, 0].map(Some));
+    assert_eq!([(); 3].map(|()| vdev(AllocationClass::Special)), [1, 1, 0].map(Some));
+}
+
 /// A pool of top-level vdevs of one shape.
 #[derive(Clone, Copy, Debug)]
 struct Layout {

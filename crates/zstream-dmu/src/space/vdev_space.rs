@@ -296,6 +296,31 @@ mod tests {
     use crate::space::space_map::tests::map;
 
     #[test]
+    fn metaslabs_have_whole_units_of_allocation() {
+        let mut vdev = VdevSpace {
+            vdev: 0,
+            ashift: 9,
+            asize: 201_326_592,
+            metaslab_array: ObjectId(8),
+            metaslab_shift: 24,
+            alignment: 1,
+            unflushed_txgs: None,
+            checkpoint_map: None,
+            class: None,
+            belongs_to: None,
+        };
+        assert_eq!((vdev.metaslab(1), vdev.capacity()), ((1 << 24, 1 << 24), 201_326_592));
+        // Stripes of dRAID of 1536 bytes.
+        vdev.alignment = 1536;
+        assert_eq!([0, 1].map(|n| vdev.metaslab(n)), [(0, 16_776_192), (16_777_728, 16_776_192)]);
+        assert_eq!(vdev.metaslab(3), (3 << 24, 16_776_192));
+        assert_eq!(vdev.capacity(), (0..12).map(|n| vdev.metaslab(n).1).sum::<u64>());
+        assert!(vdev.validate().is_ok());
+        vdev.alignment = (1 << 24) + 1536;
+        assert!(vdev.validate().is_err());
+    }
+
+    #[test]
     fn logs_count_from_when_a_metaslab_was_last_flushed() {
         let two_words = |change: u64, vdev: u64, offset: u64, run: u64| {
             [0b11 << 62 | (run - 1) << 24 | vdev, change << 63 | offset]

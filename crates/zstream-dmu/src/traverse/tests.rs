@@ -1,7 +1,10 @@
 use std::collections::BTreeMap;
 
+use zstream_format::object_type::ObjectType;
+
 use super::*;
 use crate::error::Fault;
+use crate::ids::Txg;
 use crate::made::{Memory, Spec};
 
 /// Objects 1, 2, 8 and 9 are born in 4, object 40, which has two slots, in 6, and 2000 in 9. Object 9 has four levels,

@@ -32,6 +32,13 @@ impl VdevConfig {
         self.ashift.unwrap_or(*ASHIFT_RANGE.start() as u8)
     }
 
+    /// Returns the size of gang headers with the feature `dynamic_gang_header`: the content of the smallest allocation
+    /// on this top-level vdev (`vdev_gang_header_psize`).
+    #[must_use]
+    pub fn gang_header_bytes(&self) -> usize {
+        self.kind.content_sectors_min() << self.sector_shift()
+    }
+
     /// Returns the number of bytes that are accounted for each allocated 512 bytes on this top-level vdev: 512
     /// without parity, 0 if the vdev cannot have blocks (`vdev_set_deflate_ratio`).
     #[must_use]

@@ -5,11 +5,11 @@
 
 use zstream_format::nvlist::NvList;
 
-use super::draid;
+use super::draid::config::{check_spares, parse_shape, parse_spare};
 pub use super::kind::VdevType;
 use super::raidz::{Expansion, Geometry};
 use crate::error::{Error, Fault, Result};
-use crate::ids::Guid;
+use crate::ids::{Guid, ObjectId};
 
 /// The maximum depth of a tree: root, raidz, spare, replacing, disk, and a reserve.
 pub(crate) const DEPTH_MAX: usize = 8;
@@ -19,6 +19,9 @@ pub(crate) const VDEVS_MAX: usize = 65_536;
 
 /// The range of the binary logarithm of the sector size (`ASHIFT_MIN`, `ASHIFT_MAX`).
 pub(crate) const ASHIFT_RANGE: std::ops::RangeInclusive<u64> = 9..=16;
+
+/// The pair with the dirty time log of a member (`ZPOOL_CONFIG_DTL`).
+pub(crate) const MISSED_LOG: &str = "DTL";
 
 /// A vdev and its children.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub struct VdevConfig {
     pub is_offline: bool,
     /// The MOS object of the mapping; on indirect vdevs.
     pub indirect_object: Option<u64>,
+    /// The MOS object with the transaction groups that the member missed; on members that ever missed some.
+    pub missed_log: Option<u64>,
     /// The children.
     pub children: Vec<VdevConfig>,
 }
@@ -68,6 +73,7 @@ impl VdevConfig {
             zap: None,
             is_offline: false,
             indirect_object: None,
+            missed_log: None,
             children: Vec::new(),
         }
     }
@@ -88,6 +94,12 @@ impl VdevConfig {
     #[must_use]
     pub fn guid_sum(&self) -> u64 {
         self.children.iter().fold(self.guid.0, |sum, child| sum.wrapping_add(child.guid_sum()))
+    }
+
+    /// Returns the object of the dirty time log, if the member has one.
+    #[must_use]
+    pub(crate) fn missed_log(&self) -> Option<ObjectId> {
+        self.missed_log.filter(|&object| object != 0).map(ObjectId)
     }
 
     /// Returns an iterator over all vdevs of the tree, parents first.
@@ -158,6 +170,7 @@ fn parse(list: &NvList, depth: usize, left: &mut usize) -> Result<VdevConfig> {
         zap: number("com.delphix:vdev_zap_top"),
         is_offline: ["offline", "faulted", "removed"].iter().any(|key| number(key).unwrap_or(0) != 0),
         indirect_object: number("com.delphix:indirect_object"),
+        missed_log: number(MISSED_LOG),
         children,
     })
 }
@@ -188,68 +201,13 @@ fn kind(name: &str, list: &NvList, ashift: Option<u8>, children: &[VdevConfig]) 
             geometry.validate().map_err(|detail| Error::corrupt("vdev tree", detail))?;
             VdevType::Raidz(geometry)
         }
-        "draid" => VdevType::Draid(draid(list, ashift, children.len())?),
-        "dspare" => VdevType::DraidSpare(spare_id(list)?),
+        "draid" => VdevType::Draid(parse_shape(list, ashift, children.len())?),
+        "dspare" => VdevType::DraidSpare(parse_spare(list)?),
         "hole" => VdevType::Hole,
         "missing" => VdevType::Missing,
         "indirect" => VdevType::Indirect,
         other => return Err(Fault::Unsupported(format!("vdev type {other:?}")).into()),
     })
-}
-
-/// Parses the shape of a dRAID vdev with this number of children.
-fn draid(list: &NvList, ashift: Option<u8>, children: usize) -> Result<draid::Geometry> {
-    let bad = |detail: String| Error::corrupt("vdev tree", detail);
-    if list.contains("draid_nchildren") {
-        return Err(Error::unsupported("dRAID with failure domains (feature draid_failure_domains)"));
-    }
-    let number = |key: &str| {
-        let value = list.get_u64(key).ok_or_else(|| bad(format!("a draid vdev has no {key}")))?;
-        Ok::<_, Error>(usize::try_from(value).unwrap_or(usize::MAX))
-    };
-    let ashift = ashift.ok_or_else(|| bad("a draid vdev has no ashift".to_owned()))?;
-    let numbers = draid::Numbers {
-        children,
-        parity: number("nparity")?,
-        data: number("draid_ndata")?,
-        spares: number("draid_nspares")?,
-    };
-    draid::Geometry::new(numbers, number("draid_ngroups")?, ashift).map_err(bad)
-}
-
-/// Parses the number of a distributed spare. In a tree, it is also in its name: `draid2-0-1` is spare 1 of vdev 0.
-fn spare_id(list: &NvList) -> Result<usize> {
-    let id = list.get_u64("spareid").and_then(|id| usize::try_from(id).ok());
-    id.ok_or_else(|| Error::corrupt("vdev tree", "a dspare vdev has no spareid"))
-}
-
-/// Validates that each distributed spare is below a dRAID vdev that has it, and only once. `idle` are the spares of the
-/// dRAID vdev around `config` that were not found yet.
-fn check_spares(config: &VdevConfig, idle: &mut Vec<usize>) -> Result<()> {
-    match &config.kind {
-        VdevType::Draid(geometry) => {
-            let mut idle = (0..geometry.spares).collect();
-            return config.children.iter().try_for_each(|child| check_spares(child, &mut idle));
-        }
-        VdevType::DraidSpare(id) => {
-            let Some(place) = idle.iter().position(|idle| idle == id) else {
-                let detail = format!("distributed spare {id} ({}) is not free", config.display_name());
-                return Err(Error::corrupt("vdev tree", detail));
-            };
-            idle.remove(place);
-        }
-        VdevType::Root
-        | VdevType::File
-        | VdevType::Disk
-        | VdevType::Mirror
-        | VdevType::Replacing
-        | VdevType::Spare
-        | VdevType::Raidz(_)
-        | VdevType::Hole
-        | VdevType::Missing
-        | VdevType::Indirect => {}
-    }
-    config.children.iter().try_for_each(|child| check_spares(child, idle))
 }
 
 /// The config of a pool in a label or in the MOS.
@@ -412,84 +370,5 @@ mod tests {
             deep = parent;
         }
         assert!(message(deep).contains("more than 8 levels"));
-    }
-
-    fn draid(numbers: [u64; 4], children: Vec<NvList>) -> NvList {
-        let mut list = NvList::new();
-        list.add_string("type", "draid").add_u64("id", 0).add_u64("guid", 100).add_u64("ashift", 12);
-        let names = ["nparity", "draid_ndata", "draid_nspares", "draid_ngroups"];
-        for (name, number) in names.into_iter().zip(numbers) {
-            list.add_u64(name, number);
-        }
-        list.add_list_array("children", children);
-        list
-    }
-
-    fn leaves(count: u64) -> Vec<NvList> {
-        (0..count).map(|n| leaf(n, n + 1)).collect()
-    }
-
-    #[test]
-    fn draid_is_named_as_in_zpool_status() {
-        let tree = VdevConfig::parse(&draid([1, 2, 1, 4], leaves(5))).unwrap();
-        assert_eq!(tree.display_name(), "draid1:2d:5c:1s-0");
-    }
-
-    #[test]
-    fn impossible_draid_is_refused() {
-        let message = |list: NvList| VdevConfig::parse(&list).unwrap_err().to_string();
-        assert!(message(draid([1, 2, 1, 3], leaves(5))).contains("3 groups of 3 in a slice over 4 members"));
-        assert!(message(draid([1, 2, 1, u64::MAX], leaves(5))).contains("groups of 3"));
-        assert!(message(draid([1, 0, 1, 4], leaves(5))).contains("without data"));
-        assert!(message(draid([0, 2, 1, 4], leaves(5))).contains("parity 0"));
-        assert!(message(draid([1, 2, 1, 4], leaves(0))).contains("has 0 members, expected 2 to 255"));
-        assert!(message(draid([1, 2, u64::MAX, 4], leaves(5))).contains("at most 100"));
-        assert!(message(draid([1, u64::MAX, 1, 4], leaves(5))).contains("members, at least"));
-        assert!(message(draid([1, 2, 1, 1], leaves(256))).contains("256 members"));
-        let mut domains = draid([1, 2, 1, 4], leaves(10));
-        domains.add_u64("draid_nchildren", 5);
-        assert_eq!(
-            message(domains),
-            "dRAID with failure domains (feature draid_failure_domains) is not supported"
-        );
-        for key in ["nparity", "draid_ndata", "draid_nspares", "draid_ngroups", "ashift"] {
-            let mut list = draid([1, 2, 1, 4], leaves(5));
-            list.remove(key);
-            assert!(message(list).contains(&format!("a draid vdev has no {key}")), "{key}");
-        }
-    }
-
-    #[test]
-    fn a_distributed_spare_is_in_the_tree_once_and_below_its_vdev() {
-        let spare = |id: u64, guid: u64, number: u64| {
-            let mut list = NvList::new();
-            list.add_string("type", "dspare").add_u64("id", id).add_u64("guid", guid);
-            list.add_string("path", format!("draid1-0-{number}")).add_u64("spareid", number);
-            list
-        };
-        let in_use = |id: u64, number: u64| {
-            let mut list = NvList::new();
-            list.add_string("type", "spare").add_u64("id", id).add_u64("guid", 50 + id);
-            list.add_list_array("children", vec![leaf(0, 60 + id), spare(1, 70 + id, number)]);
-            list
-        };
-        let with = |numbers: [u64; 2]| {
-            let mut children = leaves(5);
-            (children[1], children[3]) = (in_use(1, numbers[0]), in_use(3, numbers[1]));
-            VdevConfig::parse(&draid([1, 2, 2, 1], children))
-        };
-        let tree = with([1, 0]).unwrap();
-        assert_eq!(tree.children[1].children[1].display_name(), "draid1-0-1");
-        assert!(
-            with([1, 1]).unwrap_err().to_string().contains("distributed spare 1 (draid1-0-1) is not free")
-        );
-        assert!(with([1, 2]).unwrap_err().to_string().contains("distributed spare 2"));
-        assert!(VdevConfig::parse(&in_use(0, 0)).unwrap_err().to_string().contains("spare 0"));
-        assert!(VdevConfig::parse(&raidz(vec![leaf(0, 1), spare(1, 2, 0)])).is_err());
-        let mut nameless = draid([1, 2, 1, 4], leaves(5));
-        let mut broken = spare(0, 1, 0);
-        broken.remove("spareid");
-        nameless.set("children", zstream_format::nvlist::NvValue::ListArray(vec![broken]));
-        assert!(VdevConfig::parse(&nameless).unwrap_err().to_string().contains("no spareid"));
     }
 }

@@ -166,6 +166,25 @@ impl VdevType {
         }
     }
 
+    /// Returns the number of sectors with content, without parity, in the smallest allocation.
+    #[must_use]
+    pub(crate) fn content_sectors_min(&self) -> usize {
+        match self {
+            Self::Draid(geometry) => geometry.numbers().data,
+            Self::Raidz(_)
+            | Self::Root
+            | Self::File
+            | Self::Disk
+            | Self::Mirror
+            | Self::Replacing
+            | Self::Spare
+            | Self::DraidSpare(_)
+            | Self::Hole
+            | Self::Missing
+            | Self::Indirect => 1,
+        }
+    }
+
     /// Returns the number of bytes of which the offset and the allocated size of every block are multiples, besides
     /// sectors (`vdev_draid_get_astart`).
     #[must_use]
@@ -228,7 +247,7 @@ impl VdevType {
     #[must_use]
     pub(crate) fn why_not_written(&self) -> Option<&'static str> {
         match self {
-            Self::Replacing | Self::Spare | Self::DraidSpare(_) => Some(", which is being replaced"),
+            Self::DraidSpare(_) => Some(", which is in use"),
             Self::Indirect => Some(", which was removed"),
             Self::Raidz(_) if self.is_expanding() => Some(", which is being expanded"),
             Self::Raidz(_)
@@ -237,6 +256,8 @@ impl VdevType {
             | Self::File
             | Self::Disk
             | Self::Mirror
+            | Self::Replacing
+            | Self::Spare
             | Self::Hole
             | Self::Missing => None,
         }

@@ -17,9 +17,9 @@ pub(super) fn read(
     let first = (offset / STRIDE_BYTES) as usize % children.len();
     let mut errors = Vec::new();
     let mut good = None;
-    let (trusted, offline): (Vec<_>, Vec<_>) =
-        children[first..].iter().chain(&children[..first]).partition(|child| child.counts());
-    for child in trusted.into_iter().chain(offline) {
+    let (trusted, other): (Vec<_>, Vec<_>) =
+        children[first..].iter().chain(&children[..first]).partition(|child| child.counts(birth));
+    for child in trusted.into_iter().chain(other) {
         match child.read(offset, birth, out, reading) {
             Ok(()) if reading.effort == Effort::AnyCopy => return Ok(()),
             Ok(()) => good = Some(out.to_vec()),
@@ -43,8 +43,7 @@ pub(super) fn read_unverified(
     birth: u64,
     source: usize,
 ) -> Result<()> {
-    let sources: Vec<(&Vdev, usize)> =
-        children.iter().flat_map(|child| (0..child.sources()).map(move |n| (child, n))).collect();
+    let sources = sources(children, birth);
     let first = source % sources.len().max(1);
     let mut errors = Vec::new();
     for (child, n) in sources[first..].iter().chain(&sources[..first]) {
@@ -54,6 +53,20 @@ pub(super) fn read_unverified(
         }
     }
     Err(failure(errors))
+}
+
+/// Returns whether blocks that were born in `birth` are expected in source number `source`.
+pub(super) fn source_counts(children: &[Vdev], birth: u64, source: usize) -> bool {
+    let sources = sources(children, birth);
+    sources.get(source).is_some_and(|(child, n)| child.source_counts(birth, *n))
+}
+
+/// Returns the sources, those first in which blocks that were born in `birth` are expected.
+fn sources(children: &[Vdev], birth: u64) -> Vec<(&Vdev, usize)> {
+    let mut sources: Vec<(&Vdev, usize)> =
+        children.iter().flat_map(|child| (0..child.sources()).map(move |n| (child, n))).collect();
+    sources.sort_by_key(|(child, n)| !child.source_counts(birth, *n));
+    sources
 }
 
 /// Returns the error to report. Missing members are left out if other members are present and failed.

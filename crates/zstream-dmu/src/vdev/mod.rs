@@ -14,7 +14,8 @@
 //!
 //! The content of a member is trusted only after the checksum of the block matches. A read therefore has a
 //! verification, and tries copies, and with raidz reconstructions, until one passes. Members that turn out to be
-//! corrupt are reported as [`Damage`]. Missing members are not damage; they are in the state of the tree.
+//! corrupt are reported as [`Damage`]. Missing members are not damage; they are in the state of the tree. Neither is
+//! what a member missed while it was absent, see `missed`.
 
 pub(crate) mod arithmetic;
 pub(crate) mod config;
@@ -24,6 +25,7 @@ mod kind;
 pub mod label;
 pub(crate) mod label_write;
 mod mirror;
+mod missed;
 pub(crate) mod raidz;
 mod shape;
 mod size;
@@ -39,6 +41,7 @@ pub use self::arithmetic::{TYPICAL_BYTES, deflated};
 pub use self::config::{PoolConfig, PoolState, VdevConfig, VdevType};
 use self::draid::{DistributedSpare, Family, Home};
 use self::indirect::Mapping;
+use self::missed::Missed;
 use self::raidz::{Geometry, Map};
 pub use self::shape::Shape;
 pub use self::size::CutMember;
@@ -71,6 +74,7 @@ pub enum DamageCause {
 
 /// A range of a device with a corrupt or unreadable part of a block.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Damage {
     /// The path or name of the member.
     pub vdev: String,
@@ -154,6 +158,7 @@ pub struct Vdev {
     config: VdevConfig,
     name: String,
     kind: Kind,
+    missed: Missed,
 }
 
 #[derive(Debug)]
@@ -206,7 +211,12 @@ impl Vdev {
             VdevType::Hole | VdevType::Missing => Kind::Nothing,
             VdevType::Root => return Err(Error::corrupt("vdev tree", "a root vdev is below the root")),
         };
-        Ok(Self { config: VdevConfig { children: Vec::new(), ..config.clone() }, name, kind })
+        Ok(Self {
+            config: VdevConfig { children: Vec::new(), ..config.clone() },
+            name,
+            kind,
+            missed: Missed::default(),
+        })
     }
 
     /// Returns the config, without its list of children: see [`Vdev::children`].
@@ -285,24 +295,24 @@ impl Vdev {
         self.state() != VdevState::Unavailable
     }
 
-    /// Returns `true` if the content is expected to be current: the vdev has a device that is present and not
-    /// offline.
-    fn counts(&self) -> bool {
+    /// Returns `true` if blocks that were born in `birth` are expected to be on the vdev: it has a device that is
+    /// present, not offline, and did not miss that transaction group.
+    fn counts(&self, birth: u64) -> bool {
         match &self.kind {
-            Kind::Mirror(children) => children.iter().any(Vdev::counts),
+            Kind::Mirror(children) => children.iter().any(|child| child.counts(birth)),
             Kind::Leaf(_)
             | Kind::Raidz(..)
             | Kind::Draid(_)
             | Kind::DraidSpare(_)
             | Kind::Indirect(_)
-            | Kind::Nothing => self.is_available() && !self.config.is_offline,
+            | Kind::Nothing => self.is_available() && !self.config.is_offline && !self.missed(birth),
         }
     }
 
     /// Reads `out.len()` bytes at `offset` that pass the verification.
     fn read(&self, offset: u64, birth: u64, out: &mut [u8], reading: &mut Reading<'_>) -> Result<()> {
         match &self.kind {
-            Kind::Leaf(_) => self.read_leaf_verified(offset, out, reading),
+            Kind::Leaf(_) => self.read_leaf_verified(offset, birth, out, reading),
             Kind::Mirror(children) => mirror::read(children, offset, birth, out, reading),
             Kind::Raidz(..) | Kind::Draid(_) => self.place(offset, out.len(), birth)?.read(out, reading),
             Kind::DraidSpare(spare) => {
@@ -323,6 +333,19 @@ impl Vdev {
             | Kind::DraidSpare(_)
             | Kind::Indirect(_)
             | Kind::Nothing => 1,
+        }
+    }
+
+    /// Returns `true` if blocks that were born in `birth` are expected in source number `source`.
+    fn source_counts(&self, birth: u64, source: usize) -> bool {
+        match &self.kind {
+            Kind::Mirror(children) => mirror::source_counts(children, birth, source),
+            Kind::Leaf(_)
+            | Kind::Raidz(..)
+            | Kind::Draid(_)
+            | Kind::DraidSpare(_)
+            | Kind::Indirect(_)
+            | Kind::Nothing => self.counts(birth),
         }
     }
 
@@ -367,7 +390,13 @@ impl Vdev {
         device.read_at(at, out).map_err(|error| Error::from(error).on_vdev(&self.name).at_offset(at))
     }
 
-    fn read_leaf_verified(&self, offset: u64, out: &mut [u8], reading: &mut Reading<'_>) -> Result<()> {
+    fn read_leaf_verified(
+        &self,
+        offset: u64,
+        birth: u64,
+        out: &mut [u8],
+        reading: &mut Reading<'_>,
+    ) -> Result<()> {
         let at = LEAF_DATA_START.saturating_add(offset);
         let (cause, error) = match self.read_leaf(offset, out) {
             Ok(()) => match (reading.verify)(out) {
@@ -376,7 +405,7 @@ impl Vdev {
             },
             Err(error) => (DamageCause::Unreadable, error),
         };
-        if self.counts() {
+        if self.counts(birth) {
             let vdev = self.name.clone();
             reading.damage.push(Damage { vdev, guid: self.guid(), offset: at, len: out.len() as u64, cause });
         }

@@ -33,7 +33,7 @@ pub trait Uberblocks: Send + Sync {
     fn write(&self, uberblock: &Uberblock) -> Result<()>;
 }
 
-/// The labels of all members of a pool that is open for writing. All members are present.
+/// The labels of the members of a pool that is open for writing, except of those that are missing or offline.
 pub(crate) struct PoolLabels {
     vdevs: Arc<VdevTree>,
     /// The config for the labels that are written with the next uberblock.
@@ -60,14 +60,14 @@ impl PoolLabels {
         lock(&self.config)
     }
 
-    /// Calls `act` for every member, with its device and the binary logarithm of its sector size.
+    /// Calls `act` for every member that is written, with its device and the binary logarithm of its sector size.
     fn each(&self, act: &(dyn Fn(&Vdev, &dyn Device, u8) -> Result<()> + Sync)) -> Result<()> {
         let tops = self.vdevs.tops().iter();
         let leaves = tops.flat_map(|top| {
             let ashift = top.config().ashift.unwrap_or(*ASHIFT_RANGE.start() as u8);
             top.leaves().into_iter().map(move |leaf| (leaf, ashift))
         });
-        let leaves: Vec<_> = leaves.collect();
+        let leaves: Vec<_> = leaves.filter(|(leaf, _)| leaf.is_writable()).collect();
         leaves.into_par_iter().try_for_each(|(leaf, ashift)| {
             let device = leaf.device().ok_or_else(|| Fault::NoMember(leaf.name().to_owned()))?;
             act(leaf, &**device, ashift).map_err(|error| error.on_vdev(leaf.name()))
@@ -82,7 +82,7 @@ impl PoolLabels {
         self.vdevs.flush()
     }
 
-    /// Initializes the labels of all members of a new pool with this config, without an uberblock.
+    /// Initializes the labels of all members of a new pool, which are present, with this config, without an uberblock.
     ///
     /// # Errors
     /// Fails if a member cannot be written, or if the config does not fit into a label.

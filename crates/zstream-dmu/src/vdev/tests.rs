@@ -8,6 +8,7 @@ use super::indirect::{ENTRY_BYTES, Mapping};
 use super::raidz::{Expansion, Geometry};
 use super::*;
 use crate::device::{FailingCalls, FaultyDevice, MemoryDevice};
+use crate::range_set::RangeSet;
 
 const DEVICE_BYTES: usize = 6 << 20;
 
@@ -56,13 +57,24 @@ impl Shelf {
 
 /// Reads a range that must be `expected`, and returns the members that were found corrupt.
 fn read(tree: &VdevTree, dva: Dva, expected: &[u8], effort: Effort) -> Result<Vec<(String, DamageCause)>> {
+    read_born(tree, dva, 1, expected, effort)
+}
+
+/// The same of a block that was born in a certain transaction group.
+fn read_born(
+    tree: &VdevTree,
+    dva: Dva,
+    birth: u64,
+    expected: &[u8],
+    effort: Effort,
+) -> Result<Vec<(String, DamageCause)>> {
     let verify = |found: &[u8]| match found == expected {
         true => Ok(()),
         false => Err(Error::corrupt("test", "differs")),
     };
     let mut reading = Reading::new(&verify, effort);
     let mut out = vec![0; expected.len()];
-    tree.read(dva, Txg(1), &mut out, &mut reading)?;
+    tree.read(dva, Txg(birth), &mut out, &mut reading)?;
     assert_eq!(out, expected);
     let mut damage: Vec<_> = reading.damage.into_iter().map(|damage| (damage.vdev, damage.cause)).collect();
     damage.sort_by(|a, b| a.0.cmp(&b.0));
@@ -260,4 +272,81 @@ fn a_member_that_is_offline_is_asked_last_and_never_accused() {
     shelf.write(1, 0, b"x");
     let tree = shelf.tree(&tops);
     assert_eq!(read(&tree, Dva::new(0, 0, 1024, false), &data, Effort::EveryCopy).unwrap(), []);
+}
+
+/// A set of transaction groups.
+fn txgs(start: u64, end: u64) -> RangeSet {
+    let mut txgs = RangeSet::default();
+    txgs.cover(start, end);
+    txgs
+}
+
+#[test]
+fn what_a_member_missed_is_not_damage() {
+    let data = content(6 * 512);
+    for kind in ["mirror", "raidz", "raidz with a pair"] {
+        let shelf = Shelf::with([1, 2, 3, 4]);
+        let with_log = VdevConfig { missed_log: Some(9), ..leaf(1, 2) };
+        let (top, asize) = match kind {
+            "mirror" => (parent(VdevType::Mirror, 0, 10, vec![leaf(0, 1), with_log]), data.len() as u64),
+            "raidz" => (raidz(1, vec![leaf(0, 1), with_log, leaf(2, 3)]), 9 * 512),
+            _ => {
+                let pair = parent(VdevType::Replacing, 1, 20, vec![leaf(0, 4), with_log]);
+                (raidz(1, vec![leaf(0, 1), pair, leaf(2, 3)]), 9 * 512)
+            }
+        };
+        match &top.kind {
+            VdevType::Raidz(geometry) => {
+                write_raidz(&shelf, geometry, &[1, if kind == "raidz" { 2 } else { 4 }, 3], 0, &data);
+                shelf.write(2, 0, &[0x5a; 4096]);
+            }
+            _ => shelf.write(1, 0, &data),
+        }
+        let dva = Dva::new(0, 0, asize, false);
+        let tops = std::slice::from_ref(&top);
+        let blames = |tree: &VdevTree, birth| {
+            !read_born(tree, dva, birth, &data, Effort::EveryCopy).unwrap().is_empty()
+        };
+        let tree = shelf.tree(tops);
+        assert!(!blames(&tree, 5), "{kind}: the log was not read yet");
+        tree.set_missed(Guid(2), txgs(5, 8));
+        assert_eq!([4, 5, 7, 8].map(|birth| blames(&tree, birth)), [true, false, false, true], "{kind}");
+        assert_eq!(read_born(&tree, dva, 5, &data, Effort::AnyCopy).unwrap(), [], "{kind}");
+        // A member with an older uberblock than its siblings has nothing newer. One that is only one transaction group
+        // behind may be complete.
+        let tree = shelf.tree(tops);
+        tree.set_missed(Guid(2), txgs(5, 8));
+        tree.set_newest(&HashMap::from([(Guid(1), Txg(20)), (Guid(2), Txg(10)), (Guid(3), Txg(19))]));
+        assert_eq!([8, 10, 11, 20].map(|birth| blames(&tree, birth)), [true, true, false, false], "{kind}");
+        let leaf = tree.leaves().into_iter().find(|leaf| leaf.guid() == Guid(2)).unwrap();
+        let mut expected = txgs(5, 8);
+        expected.cover(11, 21);
+        assert_eq!((leaf.missed_txgs(Txg(20)), leaf.lacks_in_log(Txg(20))), (expected, true), "{kind}");
+        assert!(tree.tops()[0].outage(Txg(20)).is_empty(), "{kind}");
+    }
+}
+
+#[test]
+fn what_no_member_has_is_known() {
+    let shelf = Shelf::with([1, 2, 3]);
+    let mirror = parent(VdevType::Mirror, 0, 10, vec![leaf(0, 1), leaf(1, 2)]);
+    let tree = shelf.tree(std::slice::from_ref(&mirror));
+    tree.set_missed(Guid(1), txgs(4, 9));
+    tree.set_missed(Guid(2), txgs(8, 12));
+    assert_eq!(tree.tops()[0].outage(Txg(30)), txgs(8, 9));
+    // Of one that is missing or offline, nothing is there.
+    let offline = VdevConfig { is_offline: true, ..leaf(1, 2) };
+    for second in [offline, leaf(1, 7)] {
+        let tree = shelf.tree(&[parent(VdevType::Mirror, 0, 10, vec![leaf(0, 1), second])]);
+        tree.set_missed(Guid(1), txgs(4, 9));
+        assert!(tree.tops()[0].is_writable());
+        assert_eq!(tree.tops()[0].outage(Txg(30)), txgs(4, 9));
+    }
+    let tree = shelf.tree(&[raidz(1, vec![leaf(0, 1), leaf(1, 2), leaf(2, 3), leaf(3, 7)])]);
+    assert!(tree.tops()[0].is_writable() && tree.tops()[0].outage(Txg(30)).is_empty());
+    tree.set_missed(Guid(3), txgs(6, 7));
+    assert_eq!(tree.tops()[0].outage(Txg(30)), txgs(6, 7));
+    let tree = shelf.tree(&[raidz(1, vec![leaf(0, 1), leaf(1, 2), leaf(2, 8), leaf(3, 7)])]);
+    assert!(!tree.tops()[0].is_writable());
+    assert_eq!(tree.tops()[0].outage(Txg(30)), txgs(0, 31));
 }

@@ -1,14 +1,16 @@
 //! Writes to ranges of top-level vdevs.
 //!
-//! A write goes to all sides of a mirror and all columns of raidz. It fails if one member fails, because missed
-//! writes are not recorded here (OpenZFS has dirty time logs for that).
+//! A write goes to all sides of a mirror and all columns of raidz, except to members that are missing or offline: what
+//! those miss is recorded with the transaction group (see `pool/absent.rs`). It fails if a member that is present fails.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::{Kind, LEAF_DATA_START, Vdev, VdevTree};
 use crate::blkptr::Dva;
+use crate::device::Device;
 use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
 use crate::vdev::raidz;
@@ -35,16 +37,20 @@ impl Vdev {
             }
             Kind::Leaf(None) => Err(Fault::NoMember(self.name.clone()).into()),
             Kind::Mirror(children) => {
-                children.iter().try_for_each(|child| child.write(offset, birth, pieces))
+                self.expect_writable()?;
+                let mut children = children.iter().filter(|child| child.is_writable());
+                children.try_for_each(|child| child.write(offset, birth, pieces))
             }
             Kind::Raidz(..) | Kind::Draid(_) => {
+                self.expect_writable()?;
                 let bytes = match pieces {
                     [bytes] => Cow::Borrowed(*bytes),
                     _ => Cow::Owned(pieces.concat()),
                 };
                 let (map, children) = self.striped(offset, bytes.len(), birth)?;
-                raidz::store(&map, &bytes, |child, offset, pieces| {
-                    children[child].write(offset, birth, pieces)
+                raidz::store(&map, &bytes, |child, offset, pieces| match children[child].is_writable() {
+                    true => children[child].write(offset, birth, pieces),
+                    false => Ok(()),
                 })
             }
             Kind::DraidSpare(spare) => {
@@ -52,6 +58,17 @@ impl Vdev {
             }
             Kind::Indirect(_) | Kind::Nothing => Err(self.holds_nothing()),
         }
+    }
+
+    /// Refuses to write with too few members.
+    fn expect_writable(&self) -> Result<()> {
+        if self.is_writable() {
+            return Ok(());
+        }
+        let missing = self.children().iter().filter(|child| !child.is_writable()).count();
+        let (vdev, children) = (self.name.clone(), self.children().len());
+        let allowed = self.config.kind.losses_allowed(children).unwrap_or(0);
+        Err(Fault::TooManyMissing { vdev, missing, children, allowed }.into())
     }
 
     /// Returns the devices below this vdev.
@@ -103,16 +120,21 @@ impl VdevTree {
         self.tops.iter().flat_map(Vdev::leaves).collect()
     }
 
-    /// Flushes all members. Returns after everything that was written is on stable storage.
+    /// Returns the members that are written, with their devices: all that are present and not offline.
+    pub(crate) fn written(&self) -> Vec<(&Vdev, &Arc<dyn Device>)> {
+        let leaves = self.leaves().into_iter().filter(|leaf| leaf.is_writable());
+        leaves.filter_map(|leaf| Some((leaf, leaf.device()?))).collect()
+    }
+
+    /// Flushes all members that are written. Returns after everything that was written is on stable storage.
     ///
     /// # Errors
-    /// Fails if a member is missing or cannot be flushed.
+    /// Fails if a member cannot be flushed.
     pub fn flush(&self) -> Result<()> {
-        let flush = |leaf: &Vdev| match leaf.device() {
-            Some(device) => device.flush().map_err(|error| Error::from(error).on_vdev(&leaf.name)),
-            None => Err(Fault::NoMember(leaf.name.clone()).into()),
+        let flush = |(leaf, device): (&Vdev, &Arc<dyn Device>)| {
+            device.flush().map_err(|error| Error::from(error).on_vdev(&leaf.name))
         };
-        self.leaves().into_par_iter().try_for_each(flush)
+        self.written().into_par_iter().try_for_each(flush)
     }
 }
 
@@ -185,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mirror_is_written_on_all_sides_in_whole_sectors_or_fails() {
+    fn a_mirror_is_written_on_all_sides_that_are_there_in_whole_sectors() {
         let config = config(VdevType::Mirror, 2, 12);
         let devices = [0, 1].map(|_| Arc::new(MemoryDevice::from(vec![0xff; DEVICE_BYTES])));
         let whole = tree(&config, &devices, &[]);
@@ -198,8 +220,13 @@ mod tests {
             assert_eq!((bytes[at - 1], bytes[at], bytes[at + 511]), (0xff, 7, 7));
             assert_eq!((bytes[at + 512], bytes[at + 4095], bytes[at + 4096]), (0, 0, 0xff));
         }
-        let error = tree(&config, &devices, &[1]).write(dva, Txg(1), &[7; 512]).unwrap_err();
-        assert!(error.fault().is_missing_member(), "{error}");
+        tree(&config, &devices, &[1]).write(dva, Txg(1), &[9; 512]).unwrap();
+        assert_eq!(devices.each_ref().map(|device| device.to_vec()[LEAF_DATA_START as usize + 8192]), [9, 7]);
+        let error = tree(&config, &devices, &[0, 1]).write(dva, Txg(1), &[7; 512]).unwrap_err();
+        assert_eq!(
+            error.to_string().split(" (").next(),
+            Some("mirror-0 is missing 2 of 2 members, at most 1 may be missing")
+        );
         assert!(whole.write(Dva::new(1, 0, 4096, false), Txg(1), &[7; 512]).is_err());
     }
 

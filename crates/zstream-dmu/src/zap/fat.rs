@@ -14,7 +14,7 @@ use zstream_format::phys::FatZapHeader;
 use super::hash;
 use super::leaf::Leaf;
 use super::unicode::NormFlags;
-use super::value::{Entry, Key};
+use super::value::{Entry, Key, wrong_kind};
 use crate::block::Block;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, ObjectId};
@@ -156,17 +156,11 @@ impl<'a> Fat<'a> {
 
     /// Returns the hash of a key as it is stored in its entry.
     pub(super) fn hash(&self, key: &Key) -> Result<u64> {
-        Self::hash_of(key, self.object, self.salt, self.norm_flags, self.flags)
+        Self::hash_of(key, self.salt, self.norm_flags, self.flags)
     }
 
     /// Returns the hash of a key in a ZAP with these properties.
-    pub(super) fn hash_of(
-        key: &Key,
-        object: ObjectId,
-        salt: u64,
-        norm_flags: NormFlags,
-        flags: ZapFlags,
-    ) -> Result<u64> {
+    pub(super) fn hash_of(key: &Key, salt: u64, norm_flags: NormFlags, flags: ZapFlags) -> Result<u64> {
         let long = flags.contains(ZapFlags::LONG_HASH);
         let has_word_keys = flags.contains(ZapFlags::WORD_KEYS);
         match key {
@@ -174,10 +168,7 @@ impl<'a> Fat<'a> {
             Key::Words(words) if has_word_keys => {
                 Ok(hash::of_words(salt, words, flags.contains(ZapFlags::PREHASHED_KEY), long))
             }
-            _ => Err(Error::bad_request(format!(
-                "key {key} is invalid in ZAP object {object}, whose keys are {}",
-                if has_word_keys { "words" } else { "names" }
-            ))),
+            _ => Err(wrong_kind(key)),
         }
     }
 

@@ -70,7 +70,6 @@ impl Match {
 
 /// An open ZAP.
 pub struct Zap<'a> {
-    object: ObjectId,
     at: Bookmark,
     repr: Repr<'a>,
 }
@@ -103,7 +102,6 @@ impl<'a> Zap<'a> {
     ///
     /// # Errors
     /// Fails if the object does not exist, if its first block cannot be read, and if it is not a ZAP.
-    /// Fails if the object does not exist, if its first block cannot be read, and if it is not a ZAP.
     pub fn open(set: &'a dyn ObjectSet, object: ObjectId) -> Result<Self> {
         let info = set.info(object)?;
         let at = Bookmark { objset: set.objset_id(), object, level: 0, block: BlockId(0) };
@@ -120,7 +118,7 @@ impl<'a> Zap<'a> {
                 return Err(place(Error::corrupt("ZAP", format!("block type is {found:#x}"))));
             }
         };
-        Ok(Self { object, at, repr })
+        Ok(Self { at, repr })
     }
 
     /// Returns the properties of the ZAP.
@@ -150,7 +148,8 @@ impl<'a> Zap<'a> {
     ///
     /// # Errors
     ///
-    /// Fails if a block cannot be read or is corrupt, and if the keys of the ZAP are words.
+    /// Fails if a block cannot be read or is corrupt. A ZAP whose keys are words is corrupt: callers know the kind that
+    /// the keys must have.
     pub fn lookup(&self, name: impl AsRef<[u8]>) -> Result<Option<Value>> {
         Ok(self.find(name, Match::Exact)?.map(|entry| entry.value))
     }
@@ -186,14 +185,11 @@ impl<'a> Zap<'a> {
     ///
     /// # Errors
     ///
-    /// Fails as [`Zap::lookup`], and if the keys of the ZAP are names.
+    /// Fails as [`Zap::lookup`]. A ZAP whose keys are names is corrupt.
     pub fn lookup_words(&self, words: &[u64]) -> Result<Option<Value>> {
         let key = Key::Words(words.to_vec());
         match &self.repr {
-            Repr::Micro(_) => Err(Error::bad_request(format!(
-                "key {key} is invalid in ZAP object {}, whose keys are names",
-                self.object
-            ))),
+            Repr::Micro(_) => Err(self.place(value::wrong_kind(&key))),
             Repr::Fat(fat) => {
                 let found = fat.find(&key, |found| *found == key).map_err(|error| self.place(error))?;
                 Ok(found.map(|entry| entry.value))

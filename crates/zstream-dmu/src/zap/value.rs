@@ -81,6 +81,16 @@ impl fmt::Display for Key {
     }
 }
 
+/// Creates the error of a ZAP whose keys are of the other kind than `key`. The caller knows the kind that the keys must
+/// have, so the ZAP is corrupt.
+pub(super) fn wrong_kind(key: &Key) -> Error {
+    let (found, expected) = match key {
+        Key::Name(_) => ("arrays of words", "names"),
+        Key::Words(_) => ("names", "arrays of words"),
+    };
+    Error::corrupt("ZAP", format!("keys are {found}, expected {expected} such as {key}"))
+}
+
 /// Returns the name of `number` in a ZAP whose keys are numbers (`zap_lookup_int`).
 #[must_use]
 pub fn number_key(number: u64) -> String {
@@ -254,6 +264,7 @@ impl fmt::Debug for Value {
 
 /// An entry of a ZAP.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Entry {
     /// The key.
     pub key: Key,

@@ -11,6 +11,8 @@ pub enum AllocationClass {
     Normal,
     /// Special vdevs, if there are any: metadata.
     Special,
+    /// Special vdevs while they have more than their reserve for metadata: small blocks of files and volumes.
+    Small,
     /// Dedup vdevs, if there are any: deduplication tables.
     Dedup,
 }
@@ -39,6 +41,9 @@ pub trait Space: Send + Sync {
     /// of all copies, deflated by the ratio of the vdev, which excludes raidz parity. It is 0 for holes and embedded
     /// blocks.
     fn dsize(&self, block: &BlockPointer) -> u64;
+
+    /// Returns the size of a gang header at an allocated range with the feature `dynamic_gang_header`.
+    fn gang_header_bytes(&self, place: Dva) -> usize;
 
     /// Allocates `copies` ranges of `psize` bytes each, on different vdevs if possible.
     ///

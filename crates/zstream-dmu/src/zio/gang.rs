@@ -1,6 +1,6 @@
 //! Gang blocks: blocks that are stored in pieces because no free range was long enough.
 //!
-//! Each address of a gang block is that of a header. All headers of a block are the same.
+//! Each address of a gang block is that of a header (see `header`). All headers of a block are the same.
 //!
 //! The embedded checksum of a header includes the vdev and offset of the first address, and the physical birth of the
 //! block. If the checksum in the pointer of the block is truncated for a MAC, that in the header is folded. Pieces
@@ -10,32 +10,14 @@
 //! The concatenated pieces are the stored block, whose checksum is in the pointer of the gang block. Pieces are not
 //! compressed, and can be gang blocks again.
 
-use zstream_format::checksum::{EmbeddedChecksum, verify_embedded, verify_folded};
-use zstream_format::structure;
-
+use super::header::{self, HEADER_BYTES_MIN};
 use super::read::BlockReader;
 use super::verify::{Verifier, is_cut};
 use crate::blkptr::{BlockKind, BlockPointer, Dva};
 use crate::error::{Error, Fault, Result};
 use crate::vdev::{Damage, Effort, Reading};
 
-structure! {
-    /// A gang header (`zio_gbh_phys_t`).
-    pub(super) GangHeader[512] {
-        /// The pointers of the pieces, followed by holes.
-        pieces: [BlockPointer; PIECES],
-        filler: [u64; 11],
-        embedded: EmbeddedChecksum,
-    }
-}
-
-/// The size of a gang header in bytes (`SPA_GANGBLOCKSIZE`).
-pub(crate) const HEADER_BYTES: usize = GangHeader::LEN;
-
-/// The number of pointers in a gang header (`SPA_GBH_NBLKPTRS`).
-pub(crate) const PIECES: usize = 3;
-
-/// The maximum depth of nested gang blocks. Each level is a third of the size of the previous one, which could not be
+/// The maximum depth of nested gang blocks. Each level is at most a third of the size of the previous one, which could not be
 /// allocated; the largest block is down to one sector after ten levels.
 pub(crate) const DEPTH_MAX: usize = 12;
 
@@ -78,7 +60,7 @@ fn parts<'a, 'b>(
 ) -> Result<Vec<(&'a BlockPointer, &'b mut [u8])>> {
     let whole = out.len();
     let mut rest = out;
-    let mut parts = Vec::with_capacity(PIECES);
+    let mut parts = Vec::with_capacity(pieces.len());
     for piece in pieces {
         match piece.kind() {
             BlockKind::Hole => continue,
@@ -123,7 +105,7 @@ impl BlockReader {
         let header = |address: Dva| {
             let top = self.vdevs().tops().get(address.vdev() as usize);
             let top = top.ok_or_else(|| Error::no_vdev(address.vdev()))?;
-            let asize = top.asize(HEADER_BYTES as u64, bp.physical_birth());
+            let asize = top.asize(HEADER_BYTES_MIN as u64, bp.physical_birth());
             Ok(Dva::new(address.vdev(), address.offset(), asize, true))
         };
         let mut ranges = bp.dvas().map(header).collect::<Result<Vec<_>>>()?;
@@ -145,7 +127,7 @@ pub(crate) fn pieces(reader: &BlockReader, bp: &BlockPointer, depth: usize) -> R
     let mut failed = Vec::new();
     for address in bp.dvas() {
         match read_header(reader, bp, address, Effort::AnyCopy, &mut Vec::new()) {
-            Ok(pieces) => return Ok(pieces.to_vec()),
+            Ok(pieces) => return Ok(pieces),
             Err(error) => failed.push(error),
         }
     }
@@ -178,30 +160,31 @@ fn read_every(
     }
 }
 
+/// Returns the size of the largest gang header that can be at the addresses of a block.
+fn header_bytes_max(reader: &BlockReader, bp: &BlockPointer) -> Result<usize> {
+    let bytes = |address: Dva| {
+        let top = reader.vdevs().tops().get(address.vdev() as usize);
+        top.map(|top| top.config().gang_header_bytes()).ok_or_else(|| Error::no_vdev(address.vdev()))
+    };
+    bp.dvas().try_fold(usize::MAX, |least, address| Ok(least.min(bytes(address)?)))
+}
+
 fn read_header(
     reader: &BlockReader,
     bp: &BlockPointer,
     address: Dva,
     effort: Effort,
     damage: &mut Vec<Damage>,
-) -> Result<[BlockPointer; PIECES]> {
+) -> Result<Vec<BlockPointer>> {
     let first = bp.dva(0);
-    let (vdev, offset) = (u64::from(first.vdev()), first.offset());
-    let place = [vdev, offset, bp.physical_birth().0, 0];
-    let mut header = [0; HEADER_BYTES];
-    let order_of = if is_cut(bp.uses_crypt(), bp.object_type()) { verify_folded } else { verify_embedded };
-    let verify = |bytes: &[u8]| order_of(bytes, place).map(|_| ()).map_err(Error::from);
+    let place = [u64::from(first.vdev()), first.offset(), bp.physical_birth().0, 0];
+    let is_cut = is_cut(bp.uses_crypt(), bp.object_type());
+    let mut bytes = vec![0; header_bytes_max(reader, bp)?];
+    let verify = |bytes: &[u8]| header::find(bytes, place, is_cut).map(drop).map_err(Error::from);
     let mut reading = Reading::new(&verify, effort);
-    let result = reader.vdevs().read(address, bp.physical_birth(), &mut header, &mut reading);
+    let result = reader.vdevs().read(address, bp.physical_birth(), &mut bytes, &mut reading);
     damage.append(&mut reading.damage);
     result?;
-    let order = order_of(&header, place)?;
-    Ok(GangHeader::parse(&header, order).pieces)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    zstream_format::round_trips! { GangHeader }
+    let (header, order) = header::find(&bytes, place, is_cut)?;
+    Ok(header::parse(header, order))
 }

@@ -3,6 +3,8 @@
 mod allocate;
 pub mod crypt;
 pub(crate) mod gang;
+pub(crate) mod header;
+pub(crate) mod large_headers;
 mod place;
 mod protect;
 pub(crate) mod read;
@@ -12,6 +14,7 @@ pub(crate) mod write;
 mod writer;
 
 pub use allocate::{AllocationClass, Same, Space};
+pub use large_headers::LargeHeaders;
 pub use read::{BadCopy, BlockCheck, BlockReader, Decrypt, Observer};
 pub use write::{Dedup, Ledger, Protection};
 pub use writer::{BlockWriter, WriterSettings};

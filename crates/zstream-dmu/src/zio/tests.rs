@@ -8,7 +8,7 @@ use zstream_format::checksum::{checksum, seal_embedded};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
-use super::gang::{HEADER_BYTES, PIECES};
+use super::header::{HEADER_BYTES_MIN, PIECES_MIN};
 use super::*;
 use crate::blkptr::{BlockPointer, Dva, NormalBlock};
 use crate::block::ReadBlock;
@@ -89,7 +89,7 @@ impl Bench {
 
     /// Adds a gang block with these pieces, with `copies` copies of its header.
     fn gang(&self, whole: &[u8], pieces: &[BlockPointer], copies: usize) -> BlockPointer {
-        let mut header = [0; HEADER_BYTES];
+        let mut header = [0; HEADER_BYTES_MIN];
         for (bytes, piece) in header.chunks_exact_mut(128).zip(pieces) {
             bytes.copy_from_slice(&piece.encode(ByteOrder::Little));
         }
@@ -309,7 +309,7 @@ fn gang_headers_that_do_not_fit_are_refused() {
     // A header that contains itself three times ends at the maximum depth, without endless work.
     let offset = *bench.next.lock().unwrap();
     let itself = BlockPointer::normal(&bench.pointer(&whole, &[Dva::new(0, offset, 512, true)]));
-    let endless = bench.gang(&whole, &[itself; PIECES], 1);
+    let endless = bench.gang(&whole, &[itself; PIECES_MIN], 1);
     assert_eq!(endless.dva(0), itself.dva(0));
     assert!(bench.error(&endless).contains("a piece is 1024 bytes, expected at most 0"));
     let offset = *bench.next.lock().unwrap();

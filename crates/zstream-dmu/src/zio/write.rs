@@ -59,6 +59,8 @@ pub struct WriteProps {
     pub may_embed: bool,
     /// The handling by encryption.
     pub protection: Protection,
+    /// Data of at most this stored size, in bytes, is written to special vdevs (`zp_zpl_smallblk`).
+    pub small_bytes: u64,
     /// The number of blocks below, or of dnodes in a block of dnodes; 1 for data.
     pub fill: u64,
 }

@@ -16,6 +16,7 @@ use zstream_format::order::ByteOrder;
 
 use self::alike::{Alike, Taken};
 use super::crypt::{DatasetKey, Keyring};
+use super::large_headers::LargeHeaders;
 use super::place::{Demand, GangWrite, Placed, Sum};
 use super::protect::{Seal, kept, key, protect};
 use super::verify::{is_cut, truncated};
@@ -41,6 +42,8 @@ pub struct WriterSettings {
     pub hole_birth: bool,
     /// `true` if the feature `embedded_data` is enabled: short content is stored in the pointer.
     pub embedded_data: bool,
+    /// The use of large gang headers.
+    pub large_headers: Arc<LargeHeaders>,
     /// For tests: larger blocks become gang blocks, even if there is space for them as a whole
     /// (`metaslab_force_ganging`).
     #[cfg(any(test, feature = "testing"))]
@@ -310,18 +313,15 @@ impl BlockWriter {
             let kept = if before.is_gang() { self.gang(before.dva(0)) } else { None };
             return Ok((kept.unwrap_or_else(|| Placed::Whole(before.dvas().collect())), false));
         }
-        let is_metadata = props.level > 0 || props.object_type.is_metadata();
+        let class = class_of(props, prepared.bytes.len() as u64);
         let keeps_salt = prepared.block.uses_crypt && props.level == 0 && props.object_type.is_encrypted();
         let addresses = DVAS_PER_BLOCK_POINTER as u8 - u8::from(keeps_salt);
         let demand = Demand {
             copies: props.copies.clamp(1, addresses),
-            class: match props.object_type {
-                ObjectType::DDT_ZAP => AllocationClass::Dedup,
-                _ if is_metadata => AllocationClass::Special,
-                _ => AllocationClass::Normal,
-            },
+            class,
             headers_max: addresses,
             whole_max: self.settings.whole_max(),
+            large_headers: &self.settings.large_headers,
         };
         Placed::allocate(&*self.space, prepared.bytes.len() as u64, demand).map(|placed| (placed, true))
     }
@@ -389,6 +389,16 @@ impl BlockWriter {
         }
         self.enter(requests, &forms, &alike, &mut written, taken)?;
         Ok(written)
+    }
+}
+
+/// Returns the class of vdevs for a block of this stored size (`spa_preferred_class`).
+fn class_of(props: &WriteProps, psize: u64) -> AllocationClass {
+    match () {
+        () if props.object_type == ObjectType::DDT_ZAP => AllocationClass::Dedup,
+        () if props.level > 0 || props.object_type.is_metadata() => AllocationClass::Special,
+        () if psize <= props.small_bytes => AllocationClass::Small,
+        () => AllocationClass::Normal,
     }
 }
 

@@ -119,8 +119,7 @@ impl Props {
                 None => None,
             },
         };
-        let found =
-            |number| PropertyValue { value: Value::Number(number), source: Source::Local, received: None };
+        let found = |number| PropertyValue::new(Value::Number(number), Source::Local);
         Ok(number.map(found))
     }
 

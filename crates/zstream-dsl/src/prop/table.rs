@@ -46,6 +46,7 @@ pub enum Kind {
 
 /// A native property (`zprop_desc_t`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Property {
     /// Its name.
     pub name: &'static str,

@@ -58,6 +58,7 @@ impl std::fmt::Display for Source {
 
 /// A property of a dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PropertyValue {
     /// The value that applies.
     pub value: Value,
@@ -65,6 +66,14 @@ pub struct PropertyValue {
     pub source: Source,
     /// The value that was received, whether it applies or not.
     pub received: Option<Value>,
+}
+
+impl PropertyValue {
+    /// Creates a property with a value and its source, which was not received.
+    #[must_use]
+    pub fn new(value: Value, source: Source) -> Self {
+        Self { value, source, received: None }
+    }
 }
 
 impl Value {

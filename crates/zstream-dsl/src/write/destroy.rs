@@ -271,7 +271,7 @@ impl Tx<'_> {
         let phys = self.read().dir(dir)?;
         let parent = phys
             .parent
-            .ok_or_else(|| Error::refused(Errno::EINVAL, "cannot destroy the root directory of a pool"))?;
+            .ok_or_else(|| Error::refused(Errno::EINVAL, "it is the root directory of the pool"))?;
         let name = self.read().dir_name(dir)?;
         let name = name.rsplit('/').next().unwrap_or_default();
         self.adjust_counts(parent, FILESYSTEM_COUNT, -1)?;

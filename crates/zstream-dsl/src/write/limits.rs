@@ -1,4 +1,4 @@
-//! Limits on the number of filesystems and snapshots, and on reservations.
+//! Limits on the number of filesystems and snapshots, on reservations, and on the space of received data.
 //!
 //! Filesystems and snapshots are counted once the pool has a limit, in the directory with the limit and in all below
 //! (`dsl_dir_activate_fs_ss_limit`). Users who may set a limit may also exceed it, so that nothing is refused here.
@@ -14,6 +14,10 @@ use crate::reader::{DEPTH_MAX, MosReader};
 
 /// The feature for these counts.
 pub(super) const LIMITS: &str = "filesystem_limits";
+
+/// The bytes by which a receive may exceed a refquota: the writes that may be in progress at once in OpenZFS
+/// (`spa_asize_inflation` times the size of a transaction group's smallest limit).
+pub(super) const REFQUOTA_SLACK_BYTES: u64 = 24 * (64 << 20);
 
 impl Tx<'_> {
     /// Starts to count in a directory, unless that was done before.
@@ -126,6 +130,50 @@ impl Tx<'_> {
                     format!("{name} would use {} bytes, limit {limit}", phys.used_bytes),
                 ));
             }
+        }
+        Ok(())
+    }
+
+    /// Checks that the synced changes do not exceed a quota of the filled directory or of one above it, or the pool's
+    /// space with reservations (`dsl_dir_tempreserve_impl`).
+    ///
+    /// # Errors
+    /// Fails with `EDQUOT` or `ENOSPC` if they do.
+    pub fn check_quotas(&self, filled: ObjectId) -> Result<()> {
+        for (dir, phys) in self.read().line_up(self.read().dataset(filled)?.dir)? {
+            let usable = self.pool_space.filter(|_| phys.parent.is_none()).map(|space| space.usable_bytes);
+            if let Some(usable) = usable.filter(|usable| phys.used_bytes > *usable) {
+                let used = phys.used_bytes;
+                return Err(Error::refused(
+                    Errno::ENOSPC,
+                    format!("the pool would use {used} bytes of {usable}, reservations included"),
+                ));
+            }
+            if phys.quota_bytes != 0 && phys.used_bytes > phys.quota_bytes {
+                let name = self.read().dir_name(dir)?;
+                return Err(Error::refused(Errno::EDQUOT, format!("the data exceeds the quota of {name}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that received content of so many bytes fits the refquota of a head, which a receive may exceed a little.
+    ///
+    /// # Errors
+    /// Fails with `EDQUOT` if it does not.
+    pub fn check_received_refquota(&self, head: ObjectId, referenced: u64) -> Result<()> {
+        self.check_refquota(head, referenced.saturating_sub(REFQUOTA_SLACK_BYTES))
+    }
+
+    /// Checks that content of so many bytes fits the refquota of a head.
+    ///
+    /// # Errors
+    /// Fails with `EDQUOT` if it does not.
+    pub fn check_refquota(&self, head: ObjectId, referenced: u64) -> Result<()> {
+        let quota = self.read().number_property(self.read().dataset(head)?.dir, "refquota")?;
+        if quota != 0 && referenced > quota {
+            let head = self.read().full_name(head)?;
+            return Err(Error::refused(Errno::EDQUOT, format!("the data exceeds the refquota of {head}")));
         }
         Ok(())
     }

@@ -61,6 +61,7 @@ mod rename;
 mod settings;
 mod snapshot;
 mod swap;
+mod unfinished;
 mod usage;
 
 use std::sync::Arc;

@@ -87,10 +87,7 @@ impl<M: Mos> Dsl<M> {
     pub fn plan_destroy(self: &Arc<Self>, name: &str, reach: Reach) -> Result<Vec<String>> {
         let head = self.head(name)?;
         if head.dir().parent().is_none() {
-            return Err(Error::refused(
-                Errno::EINVAL,
-                format!("cannot destroy {name}: it is the root of the pool"),
-            ));
+            return Err(Error::refused(Errno::EINVAL, format!("{name} is the root of the pool")));
         }
         let mut plan = DestroyPlan::new(reach);
         head.dir().walk(&mut |dir| {

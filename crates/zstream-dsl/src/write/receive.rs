@@ -9,20 +9,16 @@
 //! A resumable receive keeps entries in the dataset that it fills. Those that describe the form of the stream remain in
 //! a new filesystem, as in OpenZFS.
 
-use std::collections::HashSet;
-use std::sync::Arc;
 use zstream_dmu::ids::{Guid, ObjectId};
 use zstream_dmu::zap::Value;
 use zstream_format::errno::Errno;
 
 use super::Tx;
-use crate::dataset::Dataset;
 use crate::dataset::feature::REDACTED_DATASETS;
 use crate::error::{Error, Kind, Result};
 use crate::keys::IVSET_GUID;
 use crate::phys::DatasetFlags;
-use crate::pool::Dsl;
-use crate::reader::{Mos, MosReader, RECEIVE_CHILD};
+use crate::reader::{MosReader, RECEIVE_CHILD};
 use crate::resume::{RAW_RECEIVE, STATE};
 
 /// The entry of a snapshot that was received raw (`DS_FIELD_RAW_RECEIVED` of OpenZFS's development branch; ignored by
@@ -166,29 +162,6 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Checks that the synced changes do not exceed a quota of the filled directory or of one above it, or the pool's
-    /// space with reservations (`dsl_dir_tempreserve_impl`).
-    ///
-    /// # Errors
-    /// Fails with `EDQUOT` or `ENOSPC` if they do.
-    pub fn check_quotas(&self, filled: ObjectId) -> Result<()> {
-        for (dir, phys) in self.read().line_up(self.read().dataset(filled)?.dir)? {
-            let usable = self.pool_space.filter(|_| phys.parent.is_none()).map(|space| space.usable_bytes);
-            if let Some(usable) = usable.filter(|usable| phys.used_bytes > *usable) {
-                let used = phys.used_bytes;
-                return Err(Error::refused(
-                    Errno::ENOSPC,
-                    format!("the pool would use {used} bytes of {usable}, reservations included"),
-                ));
-            }
-            if phys.quota_bytes != 0 && phys.used_bytes > phys.quota_bytes {
-                let name = self.read().dir_name(dir)?;
-                return Err(Error::refused(Errno::EDQUOT, format!("the data exceeds the quota of {name}")));
-            }
-        }
-        Ok(())
-    }
-
     /// Returns the snapshot before the filled dataset, if it was received raw and the filled dataset is encrypted. A
     /// plain increment gives later snapshots an IV set of their own, so that raw increments from the sender no longer
     /// fit.
@@ -244,27 +217,6 @@ impl Tx<'_> {
         Ok(newer)
     }
 
-    /// Checks that received content of so many bytes fits the refquota of a head, which a receive may exceed a little.
-    ///
-    /// # Errors
-    /// Fails with `EDQUOT` if it does not.
-    pub fn check_received_refquota(&self, head: ObjectId, referenced: u64) -> Result<()> {
-        self.check_refquota(head, referenced.saturating_sub(REFQUOTA_SLACK_BYTES))
-    }
-
-    /// Checks that content of so many bytes fits the refquota of a head.
-    ///
-    /// # Errors
-    /// Fails with `EDQUOT` if it does not.
-    pub fn check_refquota(&self, head: ObjectId, referenced: u64) -> Result<()> {
-        let quota = self.read().number_property(self.read().dataset(head)?.dir, "refquota")?;
-        if quota != 0 && referenced > quota {
-            let head = self.read().full_name(head)?;
-            return Err(Error::refused(Errno::EDQUOT, format!("the data exceeds the refquota of {head}")));
-        }
-        Ok(())
-    }
-
     /// Ends a receive. The filled dataset, which must be synced, becomes the content of `head`, and the snapshot is created.
     /// With `force`, snapshots of `head` after the stream's source are destroyed. Without `head`, the filled dataset is the
     /// target. Returns the snapshot.
@@ -313,109 +265,9 @@ impl Tx<'_> {
         }
         Ok(snapshot)
     }
-
-    /// Destroys the state of an unfinished receive: the hidden child of a dataset, or the dataset itself.
-    ///
-    /// # Errors
-    /// Fails with `EINVAL` if the dataset is not being filled, and `EEXIST` if it has children.
-    pub fn abandon_receive(&mut self, filled: ObjectId) -> Result<()> {
-        if !self.read().is_filled(filled)? {
-            let name = self.read().full_name(filled)?;
-            return Err(Error::refused(Errno::EINVAL, format!("{name} is not being received")));
-        }
-        self.read().check_destroy_head(filled)?;
-        self.destroy_head(filled)
-    }
-
-    /// Destroys the datasets that interrupted receives have left and that cannot be resumed
-    /// (`dsl_destroy_inconsistent`, which OpenZFS calls when it imports a pool). Returns their names, and the errors of
-    /// datasets that could not be read, which are kept.
-    ///
-    /// # Errors
-    /// Fails if the datasets cannot be changed.
-    pub(super) fn destroy_unresumable(&mut self) -> Result<(Vec<String>, Vec<Error>)> {
-        let mut destroyed = Vec::new();
-        let (found, unread) = self.dsl().unresumable();
-        let found: Vec<_> = found.iter().map(|filled| (filled.name().to_owned(), filled.object())).collect();
-        for (name, filled) in found {
-            // A dataset with snapshots or children is kept, as in OpenZFS.
-            if self.read().check_destroy_head(filled).is_ok() {
-                self.destroy_head(filled)?;
-                destroyed.push(name);
-            }
-        }
-        Ok((destroyed, unread))
-    }
-}
-
-impl<M: Mos> Dsl<M> {
-    /// Returns the datasets that interrupted receives have left and that cannot be resumed, children first, and the
-    /// errors of datasets that could not be read.
-    pub(super) fn unresumable(self: &Arc<Self>) -> (Vec<Dataset<M>>, Vec<Error>) {
-        let (mut found, mut unread) = (Vec::new(), Vec::new());
-        let mut left: Vec<_> = self.root().map_err(|error| unread.push(error)).into_iter().collect();
-        let mut seen = HashSet::new();
-        while let Some(dir) = left.pop() {
-            if dir.phys().head.is_none() || !seen.insert(dir.object()) {
-                continue;
-            }
-            let cut = dir.head().and_then(|head| {
-                let is_cut = head.is_inconsistent() && !head.has_receive_state()?;
-                Ok(is_cut.then_some(head))
-            });
-            match cut {
-                Ok(cut) => found.extend(cut),
-                Err(error) => unread.push(error),
-            }
-            let (mut children, failures) = dir.readable_children();
-            unread.extend(failures);
-            children.retain(|child| {
-                let last = child.name().rsplit('/').next().unwrap_or_default();
-                last == RECEIVE_CHILD || !last.contains(['$', '%'])
-            });
-            left.extend(children);
-        }
-        found.reverse();
-        (found, unread)
-    }
-
-    /// Returns the dataset that an unfinished receive into the dataset `name` fills; `None` if no receive was
-    /// interrupted.
-    ///
-    /// # Errors
-    /// Fails if the names cannot be read.
-    pub fn unfinished_receive(self: &Arc<Self>, name: &str) -> Result<Option<Dataset<M>>> {
-        let Some(dir) = self.find_dir(name)? else { return Ok(None) };
-        let filled = dir.child(RECEIVE_CHILD)?.unwrap_or(dir).head()?;
-        Ok(filled.is_inconsistent().then_some(filled))
-    }
-}
-
-impl<M: Mos> Dataset<M> {
-    /// Checks that a dataset is not being filled by a receive.
-    ///
-    /// # Errors
-    /// Fails with `EBUSY` if it is.
-    pub fn check_not_filled(&self) -> Result<()> {
-        self.dsl().read().check_not_filled(self.object())
-    }
 }
 
 impl MosReader<'_> {
-    /// Returns `true` if an unfinished receive fills this head.
-    fn is_filled(self, head: ObjectId) -> Result<bool> {
-        Ok(self.dataset(head)?.flags.contains(DatasetFlags::INCONSISTENT))
-    }
-
-    /// Checks that a dataset is not being filled by a receive.
-    pub(super) fn check_not_filled(self, head: ObjectId) -> Result<()> {
-        if self.is_filled(head)? {
-            let name = self.full_name(head)?;
-            return Err(Error::refused(Errno::EBUSY, format!("{name} was received in part only")));
-        }
-        Ok(())
-    }
-
     /// Returns `true` if a head differs from the snapshot before it (`dsl_dataset_modified_since_snap`). The intent log
     /// alone does not count.
     pub(super) fn is_modified(self, head: ObjectId) -> Result<bool> {
@@ -430,7 +282,3 @@ impl MosReader<'_> {
         Ok(self.objset_locked(head)?.phys().meta_dnode != self.objset_locked(snapshot)?.phys().meta_dnode)
     }
 }
-
-/// The bytes by which a receive may exceed a refquota: the writes that may be in progress at once in OpenZFS
-/// (`spa_asize_inflation` times the size of a transaction group's smallest limit).
-pub(super) const REFQUOTA_SLACK_BYTES: u64 = 24 * (64 << 20);

@@ -54,6 +54,8 @@ impl MosReader<'_> {
                 other => return Err(bad("redundant_metadata", other)),
             };
         }
+        // As in OpenZFS 2.4, also for volumes. Only pools with special vdevs make a difference.
+        properties.special_small_blocks = number("special_small_blocks")?.unwrap_or(0);
         if !self.feature_active("lz4_compress")? {
             properties.default_compression = CompressionType::LZJB;
         }

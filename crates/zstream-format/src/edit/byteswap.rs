@@ -39,6 +39,7 @@ const LIST_ALIGN: usize = 8;
 
 /// The conversions besides swapping, which a second run does not undo.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Report {
     /// The number of native lists that were encoded again in XDR.
     pub lists: u64,

@@ -178,7 +178,7 @@ impl Recompress {
             // The receiver is closed if the edit has ended with an error.
             let _ = sender.send(made.map_err(|fault| Error::new(fault, place)));
         });
-        Slot { bytes, state: State::Pending(receiver, place) }
+        Slot { bytes, state: SlotState::Pending(receiver, place) }
     }
 
     /// Recompresses the block of one WRITE.
@@ -209,7 +209,7 @@ struct Made {
     payload: Vec<u8>,
 }
 
-enum State {
+enum SlotState {
     Ready(Box<Made>),
     /// The record is being recompressed; the place is that of the record in the input.
     Pending(Receiver<Result<Made, Error>>, Place),
@@ -219,13 +219,13 @@ enum State {
 struct Slot {
     /// The memory that it requires at most, in bytes.
     bytes: usize,
-    state: State,
+    state: SlotState,
 }
 
 impl Slot {
     fn ready(header: Header, payload: &[u8]) -> Self {
         let made = Made { header, payload: payload.to_vec() };
-        Self { bytes: made.payload.len(), state: State::Ready(Box::new(made)) }
+        Self { bytes: made.payload.len(), state: SlotState::Ready(Box::new(made)) }
     }
 }
 
@@ -260,7 +260,7 @@ impl Queue {
     /// Writes the first record, if it is ready or `wait` is set. Returns `true` if it wrote one.
     fn write_front<W: Write>(&mut self, writer: &mut StreamWriter<W>, wait: bool) -> Result<bool, EditError> {
         let Some(front) = self.slots.front_mut() else { return Ok(false) };
-        if let State::Pending(receiver, place) = &front.state {
+        if let SlotState::Pending(receiver, place) = &front.state {
             // A job that ended without a result has panicked; the scope propagates the panic.
             let gone = || Err(Error::new(Fault::GivenUp, *place));
             let made = loop {
@@ -274,7 +274,7 @@ impl Queue {
                 }
             };
             match made {
-                Ok(made) => front.state = State::Ready(Box::new(made)),
+                Ok(made) => front.state = SlotState::Ready(Box::new(made)),
                 Err(error) => {
                     // Nothing after a fault is written.
                     self.slots.clear();
@@ -282,7 +282,7 @@ impl Queue {
                 }
             }
         }
-        if let Some(Slot { bytes, state: State::Ready(made) }) = self.slots.pop_front() {
+        if let Some(Slot { bytes, state: SlotState::Ready(made) }) = self.slots.pop_front() {
             self.bytes = self.bytes.saturating_sub(bytes);
             writer.write(&made.header, &made.payload).map_err(EditError::Output)?;
         }

@@ -93,10 +93,8 @@ pub fn redup<R: Read, W: Write>(
 fn dangling(byref: &record::WriteByref, why: &str) -> Fault {
     let (guid, object, offset) = (byref.ref_guid.0, byref.ref_object.0, byref.ref_offset);
     Fault::Other(
-        format!(
-            "reference to object {object} offset {offset} of snapshot {guid:x} cannot be resolved: {why}"
-        )
-        .into(),
+        format!("reference to object {object} offset {offset} of snapshot {guid} cannot be resolved: {why}")
+            .into(),
     )
 }
 

@@ -64,6 +64,7 @@ pub struct Selected {
 
 /// The result of a selection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Selection {
     /// The substreams that were written, in order.
     pub written: Vec<Selected>,

@@ -58,6 +58,7 @@ pub struct Present<'a> {
 
 /// The change that an OBJECT record makes to an existing object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Change {
     /// `true` if the blocks are kept.
     pub keep_content: bool,

@@ -26,11 +26,11 @@ pub const SLOT_BYTES: u64 = 512;
 /// The size of a dnode before its block pointers in bytes (`DNODE_CORE_SIZE`).
 pub const DNODE_CORE_BYTES: u64 = 64;
 /// The size of a block pointer in bytes (`sizeof (blkptr_t)`).
-pub const BLKPTR_BYTES: u64 = 128;
+pub(crate) const BLKPTR_BYTES: u64 = 128;
 /// The maximum number of block pointers in a dnode (`DN_MAX_NBLKPTR`).
-pub const MAX_BLOCK_POINTERS: u64 = 3;
+pub(crate) const MAX_BLOCK_POINTERS: u64 = 3;
 /// The exclusive upper limit of object numbers (`DN_MAX_OBJECT`).
-pub const MAX_OBJECT: u64 = 1 << 48;
+pub(crate) const MAX_OBJECT: u64 = 1 << 48;
 /// The minimum block size in bytes (`SPA_MINBLOCKSIZE`).
 pub const MIN_BLOCK_BYTES: u32 = 512;
 
@@ -53,7 +53,7 @@ impl Default for Limits {
 impl Limits {
     /// The maximum size of a bonus buffer in bytes: that of the largest dnode, with one block pointer.
     #[must_use]
-    pub fn max_bonus_bytes(&self) -> u64 {
+    pub(crate) fn max_bonus_bytes(&self) -> u64 {
         bonus_room(self.max_dnode_slots)
     }
 }

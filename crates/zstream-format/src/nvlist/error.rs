@@ -7,6 +7,7 @@ use super::{DataType, Encoding, MAX_DEPTH, MAX_NAME_LEN, MAX_PACKED_LEN};
 /// A fault and the byte of the packed list (its 4-byte header included) where it was found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{fault} (nvlist offset {offset:#x})")]
+#[non_exhaustive]
 pub struct NvError {
     /// Bytes from the start of the packed list.
     pub offset: usize,

@@ -26,7 +26,7 @@ const BIG: ByteOrder = ByteOrder::Big;
 
 /// The variants of the encoding that the decoder found.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct Variants {
     /// See [`Packed::signed_bytes`].
     pub(super) signed_bytes: bool,
     /// See [`Packed::signed_shorts`].
@@ -36,8 +36,8 @@ pub(super) struct Found {
 }
 
 /// Reads the body of a list, and the words reserved for empty arrays after it.
-pub(super) fn decode(reader: &mut Reader<'_>) -> Result<(NvList, Found), NvError> {
-    let mut decoder = Decoder { reader, found: Found::default() };
+pub(super) fn decode(reader: &mut Reader<'_>) -> Result<(NvList, Variants), NvError> {
+    let mut decoder = Decoder { reader, found: Variants::default() };
     let list = decoder.list(0)?;
     let Decoder { reader, found } = decoder;
     for _ in 0..found.reserved_words {
@@ -50,7 +50,7 @@ pub(super) fn decode(reader: &mut Reader<'_>) -> Result<(NvList, Found), NvError
 
 struct Decoder<'r, 'a> {
     reader: &'r mut Reader<'a>,
-    found: Found,
+    found: Variants,
 }
 
 impl Decoder<'_, '_> {

@@ -39,7 +39,7 @@ impl Header {
 
     /// Returns the byte order of a BEGIN with these bytes, or `None` if the magic number is invalid.
     #[must_use]
-    pub fn begin_order(bytes: &[u8; HEADER_LEN]) -> Option<ByteOrder> {
+    pub(crate) fn begin_order(bytes: &[u8; HEADER_LEN]) -> Option<ByteOrder> {
         [ByteOrder::Little, ByteOrder::Big]
             .into_iter()
             .find(|order| order.u64(&bytes[BODY_OFFSET..]) == BEGIN_MAGIC)

@@ -28,7 +28,7 @@ pub use self::header::Header;
 /// The size of the header of a record in bytes.
 pub const HEADER_LEN: usize = 312;
 /// The offset of the body.
-pub const BODY_OFFSET: usize = 8;
+pub(crate) const BODY_OFFSET: usize = 8;
 /// The offset of the checksum in every record except BEGIN.
 pub const TRAILER_OFFSET: usize = 280;
 /// The magic number at the start of the body of every BEGIN.
@@ -38,11 +38,11 @@ pub const TO_OBJECT_END: u64 = u64::MAX;
 /// The maximum block size of ZFS, and so the maximum payload of WRITE and SPILL (`SPA_MAXBLOCKSIZE`).
 pub const MAX_BLOCK_BYTES: u64 = 16 << 20;
 /// The maximum payload of a block pointer with embedded data (`BPE_PAYLOAD_SIZE`).
-pub const MAX_EMBEDDED_BYTES: u32 = 112;
+pub(crate) const MAX_EMBEDDED_BYTES: u32 = 112;
 /// The limit for a bonus buffer: the size of the largest dnode, 16 KiB. Raw streams contain the whole area.
-pub const MAX_BONUS_BYTES: u32 = 16 << 10;
+pub(crate) const MAX_BONUS_BYTES: u32 = 16 << 10;
 /// The maximum size of the nvlist after a BEGIN, as in OpenZFS.
-pub const MAX_BEGIN_PAYLOAD_BYTES: u32 = 256 << 20;
+pub(crate) const MAX_BEGIN_PAYLOAD_BYTES: u32 = 256 << 20;
 
 /// The type of a record (`drr_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -123,13 +123,13 @@ impl Chain {
 
     /// Returns `true` after a complete stream, where the input may end or another stream begin.
     #[must_use]
-    pub fn may_end(&self) -> bool {
+    pub(crate) fn may_end(&self) -> bool {
         self.section == Section::Outside && self.streams > 0
     }
 
     /// Returns `true` if the sum restarts with this record.
     #[must_use]
-    pub fn restarts_at(&self, header: &Header) -> bool {
+    pub(crate) fn restarts_at(&self, header: &Header) -> bool {
         header.record_type() == Some(RecordType::Begin) || self.section == Section::Package
     }
 

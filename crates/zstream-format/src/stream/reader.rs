@@ -24,6 +24,7 @@ pub enum Checking {
 
 /// One record of a stream.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Record<'a> {
     /// The position of the record.
     pub place: Place,

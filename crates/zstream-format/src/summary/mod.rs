@@ -38,6 +38,7 @@ pub struct Summary {
 
 /// One stream of a file: a package or a single substream.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Stream {
     /// The offset of the stream in the file.
     pub offset: u64,
@@ -63,6 +64,7 @@ pub struct Package {
 
 /// A substream: one snapshot.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Snapshot {
     /// The offset of the substream in the file.
     pub offset: u64,

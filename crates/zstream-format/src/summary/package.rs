@@ -24,6 +24,7 @@ pub struct PackageList {
 
 /// A dataset of a package.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Dataset {
     /// The name at the sender.
     pub name: NvString,

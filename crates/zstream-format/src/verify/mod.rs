@@ -40,6 +40,7 @@ pub struct Options {
 
 /// The result of a verification.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Verdict {
     /// The fault of the stream; `None` if it is intact and can be received.
     pub error: Option<Error>,
@@ -308,7 +309,8 @@ fn verify_parallel(mut reader: ParallelReader<'_>, options: Options) -> Verdict 
     Verdict { padding_bytes, ..verdict }
 }
 
-/// Verifies a stream like [`verify`], on one core and with little memory.
+/// Verifies a stream on one core and with little memory. With the feature `parallel` it is the reference of tests.
+#[cfg(any(test, feature = "testing", not(feature = "parallel")))]
 pub fn verify_one_core(source: impl std::io::Read, options: Options) -> Verdict {
     let mut reader = crate::stream::StreamReader::new(source);
     let mut examiner = Examiner::new(options);

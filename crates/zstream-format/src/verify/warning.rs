@@ -73,7 +73,7 @@ impl Warning {
 
     /// Returns `true` if both warnings are of the same kind.
     #[must_use]
-    pub fn same_kind(&self, other: &Self) -> bool {
+    pub(crate) fn same_kind(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
 }

@@ -7,7 +7,8 @@ use super::Receiving;
 use crate::error::Result;
 
 /// Properties that decide how blocks are written.
-const WRITING_PROPERTIES: [&str; 4] = ["checksum", "compression", "copies", "redundant_metadata"];
+const WRITING_PROPERTIES: [&str; 5] =
+    ["checksum", "compression", "copies", "redundant_metadata", "special_small_blocks"];
 
 /// Properties that are set when the receive ends, because they would hinder the receive itself.
 const DELAYED: [&str; 3] = ["refquota", "refreservation", "keylocation"];

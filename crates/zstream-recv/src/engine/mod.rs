@@ -49,6 +49,7 @@ const POOL_VERSION: u64 = 5000;
 
 /// A snapshot that was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Received {
     /// The full name of the snapshot.
     pub name: String,
@@ -77,6 +78,8 @@ pub struct Receiving<'p> {
     /// The number of snapshots that were checked.
     judged: u64,
     is_broken: bool,
+    /// `true` if the open transaction group has changes that must not be completed if the next snapshot is refused.
+    has_pending: bool,
 }
 
 impl std::fmt::Debug for Receiving<'_> {
@@ -112,7 +115,7 @@ struct Job {
 impl<'p> Receiving<'p> {
     /// Starts to receive into a pool.
     pub fn new(pool: &'p mut WritablePool) -> Self {
-        Self { pool, received: HashMap::new(), judged: 0, is_broken: false }
+        Self { pool, received: HashMap::new(), judged: 0, is_broken: false, has_pending: false }
     }
 
     /// Returns `true` if the pool failed while it was written, and so has to be opened again.
@@ -139,7 +142,27 @@ impl<'p> Receiving<'p> {
     /// Fails if the pool cannot be written. It [is broken](Self::is_broken) then.
     pub(crate) fn commit(&mut self) -> Result<()> {
         self.pool.commit().inspect_err(|_| self.is_broken = true)?;
+        self.has_pending = false;
         Ok(())
+    }
+
+    /// Notes that the open transaction group has changes that are completed only with the next snapshot.
+    pub(crate) fn mark_pending(&mut self) {
+        self.has_pending = true;
+    }
+
+    /// Completes the transaction group if it has changes that wait for a snapshot.
+    ///
+    /// # Errors
+    /// Fails like [`commit`](Self::commit).
+    pub(crate) fn commit_pending(&mut self) -> Result<()> {
+        if self.has_pending { self.commit() } else { Ok(()) }
+    }
+
+    /// Gives up the changes that wait for a snapshot, after an error. A pool without completed transaction groups is
+    /// dropped as it is. Otherwise it must not be closed with these changes.
+    pub(crate) fn drop_pending(&mut self) {
+        self.is_broken |= self.has_pending && self.pool.has_committed();
     }
 
     pub(crate) fn mark_broken(&mut self) {

@@ -176,7 +176,7 @@ impl Receiving<'_> {
         let what = if filled.is_resumed { "resume receive" } else { "receive" };
         self.pool.log(Event::Internal(what, &format!("{name} ({object})")))?;
         self.pool.sync(object, &mut set)?;
-        self.pool.commit()?;
+        self.commit()?;
         Ok(set)
     }
 

@@ -6,6 +6,9 @@
 //!                                                   properties and holds of the snapshot
 //! ```
 //!
+//! Renames, promotes and destroys are completed together with the begin of the first snapshot that the target does not
+//! have: if its stream is refused, nothing is changed.
+//!
 //! A snapshot that the target already has is skipped, so that a package that was cut short continues where it ended.
 
 mod place;
@@ -44,6 +47,8 @@ struct Context<'a> {
     keys: SentKeys,
     /// Heads that became encryption roots because the key that they inherited was replaced.
     detached: Vec<ObjectId>,
+    /// Changes to the tree that are not reported yet, since they are not completed.
+    waiting: Vec<Note>,
 }
 
 impl Context<'_> {
@@ -82,9 +87,11 @@ impl Receiving<'_> {
             top: None,
             keys: SentKeys::default(),
             detached: Vec::new(),
+            waiting: Vec::new(),
         };
         if !first.is_package {
             let result = self.one(input, first, &mut context, host);
+            let result = result.inspect_err(|_| self.drop_pending());
             return self.warn_detached(&context, host).and(result);
         }
         if first.next.role != Role::PackageHeaderEnd {
@@ -94,13 +101,17 @@ impl Receiving<'_> {
             let why = "a package is received into a dataset, not as one snapshot".to_owned();
             return Err(Refusal::Name { name: request.to.clone(), why }.into());
         }
-        self.replicate(&context, &name, host)?;
-        let result = self.datasets(input, &mut context, host);
+        let result = self
+            .replicate(&mut context, &name)
+            .and_then(|_| self.datasets(input, &mut context, host))
+            .inspect_err(|_| self.drop_pending());
         if result.is_err() && !self.is_broken() {
             self.warn_detached(&context, host)?;
         }
         let count = result?;
-        if !self.replicate(&context, &name, host)? {
+        let is_complete = self.replicate(&mut context, &name).inspect_err(|_| self.drop_pending())?;
+        self.complete_tree(&mut context, host)?;
+        if !is_complete {
             let why = "some datasets could not be renamed, promoted or destroyed to match the sender";
             host.note(Note::Warning(why.to_owned()));
         }
@@ -125,18 +136,29 @@ impl Receiving<'_> {
         if is_empty && !context.is_tree() {
             return Err(Refusal::NothingInPackage.into());
         }
+        self.complete_tree(context, host)?;
         Ok(count)
     }
 
-    /// Brings the tree into the sender's form before and after increments of a whole tree.
-    fn replicate(&mut self, context: &Context<'_>, name: &str, host: &mut dyn Host) -> Result<bool> {
+    /// Completes the changes to the tree, and reports them.
+    fn complete_tree(&mut self, context: &mut Context<'_>, host: &mut dyn Host) -> Result<()> {
+        self.commit_pending()?;
+        context.waiting.drain(..).for_each(|note| host.note(note));
+        Ok(())
+    }
+
+    /// Brings the tree into the sender's form before and after increments of a whole tree. The changes are part of the
+    /// open transaction group, and reported when it is completed.
+    fn replicate(&mut self, context: &mut Context<'_>, name: &str) -> Result<bool> {
         let request = context.request;
         let Some(list) = context.list.filter(|list| list.recursive && list.from_snap.is_some()) else {
             return Ok(true);
         };
         let place = request.place(name, &context.sent, true)?;
         let top = place.split('@').next().unwrap_or_default();
-        replicate(self, list, top, request, host)
+        let replicated = replicate(self, list, top, request)?;
+        context.waiting.extend(replicated.notes);
+        Ok(replicated.is_complete)
     }
 
     /// Receives one snapshot, or skips it if the target has it. Returns the number of snapshots that were received.
@@ -189,6 +211,8 @@ impl Receiving<'_> {
     ) -> Result<()> {
         let (request, target) = (context.request, &placed.target);
         let is_incremental = opening.begin.from_guid != Guid(0);
+        // The begin of this snapshot completes them.
+        context.waiting.drain(..).for_each(|note| host.note(note));
         host.note(Note::Begins { from: placed.from.clone(), to: target.full_name(), is_incremental });
         let settings = self.settings(placed, request)?;
         let mut progress = |bytes| host.progress(bytes);
@@ -200,9 +224,7 @@ impl Receiving<'_> {
         if let Some((_, snapshot)) = placed.entry {
             self.finish_snapshot(&target.full_name(), snapshot, request, host)?;
         }
-        if !request.dry_run {
-            host.note(Note::Received(received));
-        }
+        host.note(Note::Received(received));
         Ok(())
     }
 }

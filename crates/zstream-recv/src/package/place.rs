@@ -108,7 +108,7 @@ impl Receiving<'_> {
     }
 
     /// Returns the snapshot with this guid. The directories nearest to `near` are searched first (`guid_to_name`).
-    fn by_guid(&mut self, near: &str, guid: Guid) -> Result<Option<String>> {
+    pub(crate) fn by_guid(&mut self, near: &str, guid: Guid) -> Result<Option<String>> {
         let dsl = self.pool().dsl();
         let mut at = Some(near);
         while let Some(name) = at {
@@ -163,6 +163,7 @@ impl Receiving<'_> {
         let above = missing_above(&self.pool().dsl(), &context.request.to, &target.dataset)?;
         for name in above {
             let made = host.create_filesystem(self.pool(), &name);
+            self.mark_pending();
             // Half of a filesystem must not stay.
             made.inspect_err(|_| self.mark_broken())?;
         }

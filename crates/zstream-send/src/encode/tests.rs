@@ -5,12 +5,15 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use zstream_dmu::blkptr::{Dva, NormalBlock};
 use zstream_dmu::ids::Bookmark;
-use zstream_format::algorithm::ChecksumType;
-use zstream_format::flags::{BeginFlags, HeaderType, VersionInfo};
-use zstream_format::record::{BEGIN_MAGIC, Begin, Body, Header};
+use zstream_format::algorithm::{ChecksumType, CompressionType};
+use zstream_format::flags::{BeginFlags, HeaderType, SpillFlags, VersionInfo, WriteFlags};
+use zstream_format::object_type::ObjectType;
+use zstream_format::record::{BEGIN_MAGIC, Begin, Body, Header, Write};
 use zstream_format::stream::StreamReader;
 
 use super::*;
+use crate::form::BlockForm;
+use crate::load::Content;
 use crate::progress::Progress;
 
 const GUID: Guid = Guid(7);

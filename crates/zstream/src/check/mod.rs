@@ -145,14 +145,14 @@ impl Outcome {
 }
 
 /// A state of the pool: the current one, or the checkpoint.
-struct State<'a> {
+struct CheckedState<'a> {
     open: &'a OpenPool,
     lines: Lines,
     /// The blocks to check; all if `None`.
     only: Option<&'a Checkpointed>,
 }
 
-impl State<'_> {
+impl CheckedState<'_> {
     fn part_name(&self, part: Part) -> String {
         match part {
             Part::Mos => "pool metadata".to_owned(),
@@ -230,7 +230,7 @@ pub fn check_pool(open: &OpenPool, keys: &dyn Keys, control: &mut Control<'_>) -
     // The blocks that only the checkpoint references are known without reading it.
     let kept = open.pool.checkpointed();
     control.event(Event::Total(used + kept.as_ref().map_or(0, Checkpointed::bytes)));
-    let now = State { open, lines: Lines::new(&open.dsl)?, only: None };
+    let now = CheckedState { open, lines: Lines::new(&open.dsl)?, only: None };
     let mut counting = Counting::begin(open);
     let mut references = None;
     let (mut damaged, mut unchecked) = match &mut counting {
@@ -309,7 +309,7 @@ fn check_checkpoint(
     let dsl = Dsl::open(pool.name(), pool.mos().clone(), Arc::clone(open.dsl.keyring()))?;
     let then = OpenPool { pool, dsl };
     let (txg, before) = (then.pool.txg(), outcome.check.totals.blocks);
-    let state = State { lines: Lines::new(&then.dsl)?, open: &then, only: Some(kept) };
+    let state = CheckedState { lines: Lines::new(&then.dsl)?, open: &then, only: Some(kept) };
     let found = state.check(keys, control, outcome, &mut None)?;
     outcome.check.checkpoint = Some((txg, outcome.check.totals.blocks - before));
     Ok(found)

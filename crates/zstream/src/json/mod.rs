@@ -37,5 +37,5 @@ mod stream;
 mod zfs;
 
 pub use self::pool::{check, pool};
-pub use self::stream::{ignored, not_opened, received, resume, summary, verdict};
+pub use self::stream::{ignored, not_opened, received, resume, summary, tree_change, verdict};
 pub use self::zfs::{JsonProperty, PoolHead, PoolMember, datasets, pool_properties};

@@ -10,7 +10,7 @@ use zstream_format::nvlist::{NvString, NvValue};
 use zstream_format::place::Place;
 use zstream_format::summary::{Dataset, Package, Snapshot, Stream, Summary};
 use zstream_format::verify::{Note, Verdict};
-use zstream_recv::Received;
+use zstream_recv::{Note as ReceiveNote, Received};
 
 use crate::info::{encryption, property_text, record_counts};
 
@@ -209,9 +209,9 @@ pub fn resume(file: &Path, found: &TruncatedStream, outcome: &Result<(&Point, St
     })
 }
 
-/// A snapshot that was received within this time, as `zstream recv --json` prints it.
+/// A snapshot that was received within this time, or validated in a dry run, as `zstream recv --json` prints it.
 #[must_use]
-pub fn received(received: &Received, seconds: f64) -> Value {
+pub fn received(received: &Received, seconds: f64, dry_run: bool) -> Value {
     json!({
         "snapshot": received.name,
         "guid": received.guid.0.to_string(),
@@ -220,7 +220,19 @@ pub fn received(received: &Received, seconds: f64) -> Value {
         "records": received.records,
         "corrected": received.corrected,
         "seconds": seconds,
+        "dry_run": dry_run,
     })
+}
+
+/// A change that brings a tree into the form at the sender, as `zstream recv --json` prints it; none for other notes.
+#[must_use]
+pub fn tree_change(note: &ReceiveNote, dry_run: bool) -> Option<Value> {
+    match note {
+        ReceiveNote::Renamed { from, to } => Some(json!({ "renamed": from, "to": to, "dry_run": dry_run })),
+        ReceiveNote::Destroyed(name) => Some(json!({ "destroyed": name, "dry_run": dry_run })),
+        ReceiveNote::Promoted(name) => Some(json!({ "promoted": name, "dry_run": dry_run })),
+        _ => None,
+    }
 }
 
 /// A snapshot that was not received, because it exists, as `zstream recv --json` prints it.

@@ -1,4 +1,4 @@
-//! Datasets of a pool ([`select`]) and their properties ([`PropertyName::of`]), as rows of tables ([`rows`]).
+//! Datasets of a pool ([`select`]) and their properties ([`PropertyName::of`]), as rows of tables ([`rows()`]).
 
 mod rows;
 
@@ -18,7 +18,7 @@ pub use self::rows::{PropertyRow, Row, SortKey, property_rows, rows};
 use crate::control::{Control, Warning};
 use crate::error::{Error, Result};
 use crate::place::keys::TriedKeys;
-use crate::place::{Keys, OpenPool};
+use crate::place::{Keys, OpenNames, OpenPool};
 use crate::text::Column;
 
 /// A selection of datasets of a pool.
@@ -196,6 +196,25 @@ pub fn select_existing(
         }
     }
     Ok(Vec::new())
+}
+
+/// The datasets of a selection in all pools that are open ([`PoolPlace::open_all`](crate::PoolPlace::open_all)): the names are those of each pool.
+/// Otherwise as [`select_existing`].
+///
+/// # Errors
+/// As [`select_existing`].
+pub fn select_in_all(
+    opened: &[OpenNames],
+    selection: &Selection<'_>,
+    keys: &dyn Keys,
+    control: &mut Control<'_>,
+) -> Result<Vec<Props>> {
+    let mut all = Vec::new();
+    for OpenNames { open, names } in opened {
+        all.extend(select_existing(open, &Selection { names, ..*selection }, keys, control)?);
+    }
+    all.sort_by(by_name);
+    Ok(all)
 }
 
 /// The datasets of a selection. Datasets that an available key opens are unlocked. Of a damaged pool, the datasets that

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     fn found(number: u64) -> Option<PropertyValue> {
-        Some(PropertyValue { value: Value::Number(number), source: Source::None, received: None })
+        Some(PropertyValue::new(Value::Number(number), Source::None))
     }
 
     fn keys(descending: &[bool]) -> Vec<SortKey> {

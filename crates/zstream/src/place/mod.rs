@@ -5,5 +5,5 @@ pub(crate) mod pool;
 pub(crate) mod source;
 
 pub use keys::{Key, KeyFile, Keys, NoKeys, Secret};
-pub use pool::{OpenPool, PoolPlace};
+pub use pool::{OpenNames, OpenPool, PoolPlace};
 pub use source::{Source, StreamPlace};

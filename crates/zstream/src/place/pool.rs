@@ -4,20 +4,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use zstream_dmu::device::{Device, Files, OpenDevice};
-use zstream_dmu::error::Error as PoolError;
-use zstream_dmu::ids::Txg;
+use zstream_dmu::error::{Error as PoolError, Fault};
+use zstream_dmu::ids::{Guid, Txg};
 use zstream_dmu::pool::history::Event as HistoryEvent;
-use zstream_dmu::pool::scan::{self, Candidate};
+use zstream_dmu::pool::scan::{self, Candidate, ScanResult};
 use zstream_dmu::pool::{OpenOptions, Pool, PoolWriter, WriteOptions};
 use zstream_dmu::vdev::{Member, Vdev};
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_dsl::Dsl;
+use zstream_dsl::error::{Error as DatasetError, Kind};
 use zstream_dsl::write::WritablePool;
 use zstream_send::plan::SourcePool;
 use zstream_zpl::settings::has_system_attributes;
 
 use crate::control::{Control, Warning};
-use crate::error::{Error, Request, Result};
+use crate::error::{Cause, Error, Request, Result};
 
 /// The location of a pool: its disks, image files, directories that contain them, or devices that the caller opened.
 ///
@@ -74,6 +75,16 @@ impl OpenPool {
         self.pool.vdevs().tops().iter().for_each(|top| below(top, &mut found));
         found
     }
+}
+
+/// An open pool, and the names that are in it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct OpenNames {
+    /// The pool.
+    pub open: OpenPool,
+    /// Names of datasets, snapshots or bookmarks.
+    pub names: Vec<String>,
 }
 
 /// The pool part of a name.
@@ -151,6 +162,32 @@ impl PoolPlace {
         if is_empty { Err(Request::NoDevice.into()) } else { Ok(()) }
     }
 
+    /// Names and guids of the pools on the devices, by name; if the pool of the place is named, only of that one.
+    ///
+    /// # Errors
+    /// The devices cannot be searched, or have no pool.
+    pub fn pools(&self) -> Result<Vec<(String, Guid)>> {
+        self.check()?;
+        let found = match &self.members {
+            Members::Paths(paths) => scan::scan(&*self.opener, paths)?,
+            Members::Devices(devices) => {
+                let mut found = ScanResult::default();
+                found.candidates = devices.iter().cloned().map(examine).collect::<Result<_, _>>()?;
+                found
+            }
+        };
+        let mut pools = scan::pools(&found.candidates);
+        if let Some(wanted) = &self.pool {
+            pools.retain(|(name, guid)| name == wanted || guid.0.to_string() == *wanted);
+        }
+        if pools.is_empty() {
+            // The error says what is there instead.
+            let none = scan::choose(found.candidates, self.pool.as_deref());
+            none.map_err(|error| scan::explain(error, found.others))?;
+        }
+        Ok(pools)
+    }
+
     /// Opens the pool for reading. If the devices hold several pools, `name` (of the pool or of anything in it)
     /// selects one.
     ///
@@ -173,6 +210,39 @@ impl PoolPlace {
         pool.reader().set_keys(Some(keyring.clone()));
         let dsl = Dsl::open(pool.name(), pool.mos().clone(), keyring)?;
         Ok(OpenPool { pool, dsl })
+    }
+
+    /// Opens the pools of these names for reading; without names, the only pool. If the names are in several pools, those
+    /// in pools that do not exist are omitted, each with [`Warning::Omitted`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), except for a pool that does not exist if there are names in others.
+    pub fn open_all(&self, names: &[String], control: &mut Control<'_>) -> Result<Vec<OpenNames>> {
+        if names.is_empty() {
+            return Ok(vec![OpenNames { open: self.open(None, control)?, names: Vec::new() }]);
+        }
+        let mut by_pool: Vec<(Option<String>, Vec<String>)> = Vec::new();
+        for name in names {
+            let pool = self.selector(Some(name));
+            match by_pool.iter_mut().find(|(other, _)| *other == pool) {
+                Some((_, names)) => names.push(name.clone()),
+                None => by_pool.push((pool, vec![name.clone()])),
+            }
+        }
+        let (count, mut opened) = (by_pool.len(), Vec::new());
+        for (pool, names) in by_pool {
+            match self.open(pool.as_deref(), control) {
+                Ok(open) => opened.push(OpenNames { open, names }),
+                Err(error) if count > 1 && is_no_such_pool(&error) => {
+                    for name in names {
+                        let source = DatasetError::not_found(Kind::Dataset, &name).into();
+                        control.warn(Warning::Omitted(Box::new(Error::Open { name, source })));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(opened)
     }
 
     /// Opens the pool for changes, and locks out other writers. If the devices hold several pools, `name` (of the
@@ -242,6 +312,10 @@ impl PoolPlace {
 /// Warnings about the datasets that could not be searched for interrupted receives when the pool was opened.
 pub fn unsearched(pool: &WritablePool) -> impl Iterator<Item = Warning> {
     pool.unread().iter().map(|error| Warning::NotSearched { reason: error.to_string() })
+}
+
+fn is_no_such_pool(error: &Error) -> bool {
+    matches!(error, Error::Pool(Cause::Pool(error)) if matches!(error.fault(), Fault::NoSuchPool { .. }))
 }
 
 /// Reads the labels of a device.

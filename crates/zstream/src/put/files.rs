@@ -91,6 +91,8 @@ pub(super) struct Putting<'a, 'c> {
     pub(super) rules: Rules,
     /// The current time.
     pub(super) now: Time,
+    /// The names and objects of the directories on the path that was walked last. A put removes no directory.
+    pub(super) walked: Vec<(Vec<u8>, ObjectId)>,
     pub(super) control: &'a mut Control<'c>,
 }
 
@@ -122,36 +124,37 @@ impl Putting<'_, '_> {
     }
 
     /// The directory at a path. With `make`, missing components are created.
+    ///
+    /// Only what differs from the path that was walked last is looked up, so that deep trees take no longer than flat
+    /// ones.
     pub(super) fn directory(&mut self, path: &[&[u8]], make: Option<&NewNode>) -> Result<ObjectId, PutFault> {
-        let mut directory = self.writer.root();
-        for (n, name) in path.iter().enumerate() {
-            let shown = path[..=n].join(&b'/');
-            let found = Self::at(&shown, self.writer.lookup(&self.target.set, directory, name))?;
-            if let (Some(found), Some(_)) = (&found, make) {
-                Self::at(&shown, self.writer.meet(found, name))?;
-            }
-            directory = match (found, make) {
-                (Some(found), _) if found.file_type == Some(FileType::Directory) => found.object,
-                (Some(_), _) => {
-                    return Err(target(
-                        &shown,
-                        FileError::from(FileFault::NotADirectory(
-                            "it exists and is not a directory".to_owned(),
-                        )),
-                    ));
-                }
-                (None, Some(new)) => {
-                    Self::at(&shown, self.writer.create(&mut self.target.set, directory, name, new))?
-                }
-                (None, None) => {
-                    return Err(target(
-                        &shown,
-                        FileError::not_found("directory", file_name(name).to_string()),
-                    ));
-                }
-            };
+        let common = self.walked.iter().zip(path).take_while(|((walked, _), name)| walked == *name).count();
+        self.walked.truncate(common);
+        for (n, name) in path.iter().enumerate().skip(common) {
+            let above = self.walked.last().map_or_else(|| self.writer.root(), |(_, object)| *object);
+            let directory = self
+                .step(above, name, make)
+                .map_err(|cause| PutFault::Target { path: path[..=n].join(&b'/'), source: cause })?;
+            self.walked.push((name.to_vec(), directory));
         }
-        Ok(directory)
+        Ok(self.walked.last().map_or_else(|| self.writer.root(), |(_, object)| *object))
+    }
+
+    /// The directory of this name in another one, created with `make` if it is missing.
+    fn step(&mut self, above: ObjectId, name: &[u8], make: Option<&NewNode>) -> Result<ObjectId, Cause> {
+        let found = self.writer.lookup(&self.target.set, above, name)?;
+        if let (Some(found), Some(_)) = (&found, make) {
+            self.writer.meet(found, name)?;
+        }
+        match (found, make) {
+            (Some(found), _) if found.file_type == Some(FileType::Directory) => Ok(found.object),
+            (Some(_), _) => {
+                let why = "it exists and is not a directory".to_owned();
+                Err(FileError::from(FileFault::NotADirectory(why)).into())
+            }
+            (None, Some(new)) => Ok(self.writer.create(&mut self.target.set, above, name, new)?),
+            (None, None) => Err(FileError::not_found("directory", file_name(name).to_string()).into()),
+        }
     }
 
     /// Creates a node. An existing node of this name is replaced; an existing directory only gets new attributes.

@@ -24,8 +24,11 @@ use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::object_set::ObjectSet as _;
 use zstream_dmu::objset::ObjsetWriter;
 use zstream_dmu::pool::WriteOptions;
+use zstream_dsl::error::Error as DatasetError;
 use zstream_dsl::write::WritablePool;
+use zstream_format::errno::Errno;
 use zstream_format::object_type::ObjsetType;
+use zstream_zpl::quota::{self, Used};
 use zstream_zpl::writer::{NodeKind, Writer};
 
 use self::ahead::ReadAhead;
@@ -121,6 +124,8 @@ struct Target {
     written: u64,
     /// The last transaction group that was completed before the end.
     committed: Option<Txg>,
+    /// What users, groups and projects with quotas used before.
+    used: Used,
 }
 
 impl Put {
@@ -141,9 +146,11 @@ impl Put {
             head.object()
         };
         unlock_to_write(&mut pool, head, keys)?;
+        let before = pool.dsl().dataset_by_object(head)?.objset()?;
+        let used = quota::used(&before)?;
         let set = pool.open_head(head)?;
         let is_volume = set.objset_type() == ObjsetType::ZVOL;
-        let mut target = Target { pool, head, set, written: 0, committed: None };
+        let mut target = Target { pool, head, set, written: 0, committed: None, used };
         let files = if is_volume { None } else { Some(Files::open(&mut target, name, options)?) };
         Ok(Self { target, files, name: name.to_owned(), has_failed: false })
     }
@@ -266,7 +273,8 @@ impl Put {
         }
         self.attempt(|put| {
             let Self { target, files: Some(Files { writer, rules, now }), .. } = put else { return Ok(()) };
-            act(&mut Putting { target, writer, rules: *rules, now: *now, control })
+            let (rules, now, walked) = (*rules, *now, Vec::new());
+            act(&mut Putting { target, writer, rules, now, walked, control })
         })
     }
 
@@ -297,8 +305,13 @@ impl Target {
         Ok(())
     }
 
-    /// Checks the synced dataset against its refquota, and against its quota and those of its ancestors.
+    /// Checks the synced dataset against its refquota, its quota and those of its ancestors, and those who use more than
+    /// before against the quotas of users, groups and projects.
     fn check_quotas(&mut self) -> Result<(), Cause> {
+        let now = self.pool.dsl().dataset_by_object(self.head)?.objset()?;
+        if let Some(exceeded) = quota::exceeded(&now, &self.used)? {
+            return Err(DatasetError::refused(Errno::EDQUOT, exceeded.to_string()).into());
+        }
         let referenced = self.pool.dsl().dataset_by_object(self.head)?.phys().referenced_bytes;
         let tx = self.pool.tx();
         tx.check_refquota(self.head, referenced)?;

@@ -35,6 +35,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
 
 /// The time of a day, in UTC.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Clock {
     /// 0 to 23.
     pub hour: u8,

@@ -64,14 +64,18 @@ Examples:
     ///
     /// Enables the features that `pool create` would enable: those of the property `compatibility`, or else those that
     /// OpenZFS 2.1 does not require to be known. This cannot be undone: programs that do not know the features may no
-    /// longer be able to change or read the pool. Without POOL, prints the features that would be enabled.
+    /// longer be able to change or read the pool. Without POOL and -a, prints the features that would be enabled in each
+    /// pool. Pools of versions 1 to 28 are not upgraded.
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img pool upgrade
   zstream -d disk.img pool upgrade tank")]
     Upgrade {
+        /// Upgrade all pools on the devices
+        #[arg(short)]
+        all: bool,
         /// Name of the pool
-        #[arg(value_name = "POOL")]
+        #[arg(value_name = "POOL", conflicts_with = "all")]
         pool: Option<String>,
     },
     /// Shows the pool: name, guid, transaction group, vdevs, features, datasets
@@ -120,7 +124,9 @@ impl Args {
             }
             Command::Get(args) => args.run(options),
             Command::Set(args) => args.run(options),
-            Command::Upgrade { pool } => properties::upgrade(options, pool.as_deref()),
+            Command::Upgrade { all: true, .. } => properties::upgrade_all(options),
+            Command::Upgrade { pool: Some(pool), .. } => properties::upgrade(options, pool),
+            Command::Upgrade { .. } => properties::list_upgrades(options),
             Command::Show { json, pool } => {
                 let pool = PoolDescription::of(&options.open(pool.as_deref())?)?;
                 pool.unreadable.iter().for_each(|error| eprintln!("zstream: {error}"));

@@ -1,16 +1,17 @@
 //! `zstream pool get`, `set` and `upgrade`: properties and features of a pool, as `zpool` has them.
 
-use zstream::OpenPool;
 use zstream::json::{PoolHead, PoolMember, pool_properties as properties_json};
 use zstream::pools::{
     PoolProperty, missing_features, pool_properties, pool_property, set_pool, upgrade_pool,
+    version_before_features,
 };
+use zstream::{OpenPool, PoolPlace};
 
-use crate::change::change;
+use crate::change::{change, command_line};
 use crate::datasets::fields;
 use crate::failure::Failure;
-use crate::output;
-use crate::pool::PoolOptions;
+use crate::output::{self, warn_unprinted};
+use crate::pool::{PoolOptions, warn_unsearched, warnings};
 use crate::text::{Column, table};
 
 /// The options of `zstream pool get`.
@@ -114,26 +115,72 @@ impl Set {
     }
 }
 
-/// Enables features, or prints those that would be.
-pub(crate) fn upgrade(options: &PoolOptions, name: Option<&str>) -> Result<(), Failure> {
-    check_pool_name(name)?;
-    let Some(name) = name else {
-        let open = options.open(None)?;
+/// Prints the features that an upgrade would enable in each pool.
+pub(crate) fn list_upgrades(options: &PoolOptions) -> Result<(), Failure> {
+    let place = options.place()?;
+    for (pool, guid) in place.pools()? {
+        let open = place.clone().named(guid.to_string()).open(None, &mut warnings())?;
+        if let Some(version) = version_before_features(&open) {
+            say!("{}", too_old(&pool, version))?;
+            continue;
+        }
         let missing = missing_features(&open)?;
-        let pool = open.pool.name();
         if missing.is_empty() {
-            return say!("Pool '{pool}' has all features enabled that `pool upgrade` enables.");
+            say!("Pool '{pool}' has all features enabled that `pool upgrade` enables.")?;
+            continue;
         }
         say!("Pool '{pool}' does not have these features, which `pool upgrade {pool}` enables:")?;
-        return missing.iter().try_for_each(|feature| say!("  {feature}"));
-    };
-    let enabled = match missing_features(&options.open(Some(name))?)? {
-        missing if missing.is_empty() => Vec::new(),
-        _ => change(options, name, |pool| Ok::<_, Failure>(upgrade_pool(pool)?))?,
-    };
-    if enabled.is_empty() {
-        return say!("Pool '{name}' already has all supported and requested features enabled.");
+        missing.iter().try_for_each(|feature| say!("  {feature}"))?;
     }
-    say!("Enabled the following features on '{name}':")?;
-    enabled.iter().try_for_each(|feature| say!("  {feature}"))
+    Ok(())
+}
+
+fn too_old(pool: &str, version: u64) -> String {
+    format!(
+        "Pool '{pool}' has version {version}, from before there were features; only `zpool upgrade` upgrades it."
+    )
+}
+
+/// Enables the features of a new pool.
+pub(crate) fn upgrade(options: &PoolOptions, pool: &str) -> Result<(), Failure> {
+    check_pool_name(Some(pool))?;
+    upgrade_one(&options.place_to_write()?, pool)
+}
+
+/// Enables the features of a new pool in all pools. A pool that cannot be upgraded is reported, and does not keep the others from it.
+pub(crate) fn upgrade_all(options: &PoolOptions) -> Result<(), Failure> {
+    let place = options.place_to_write()?;
+    let mut is_all = true;
+    for (pool, guid) in place.pools()? {
+        if let Err(failure) = upgrade_one(&place.clone().named(guid.to_string()), &pool) {
+            eprintln!("zstream: {pool}: {}", failure.message());
+            is_all = false;
+        }
+    }
+    if is_all { Ok(()) } else { Err(Failure::reported()) }
+}
+
+fn upgrade_one(place: &PoolPlace, name: &str) -> Result<(), Failure> {
+    let open = place.open(Some(name), &mut warnings())?;
+    if let Some(version) = version_before_features(&open) {
+        return Err(Failure::new(too_old(name, version)));
+    }
+    let missing = missing_features(&open)?;
+    drop(open);
+    let enabled = match missing.is_empty() {
+        true => Vec::new(),
+        false => place.change(name, &command_line(), |pool| {
+            warn_unsearched(pool);
+            Ok::<_, Failure>(upgrade_pool(pool)?)
+        })?,
+    };
+    let tell = || {
+        if enabled.is_empty() {
+            return say!("Pool '{name}' already has all supported and requested features enabled.");
+        }
+        say!("Enabled the following features on '{name}':")?;
+        enabled.iter().try_for_each(|feature| say!("  {feature}"))
+    };
+    warn_unprinted(tell());
+    Ok(())
 }

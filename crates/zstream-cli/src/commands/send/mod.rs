@@ -307,7 +307,7 @@ impl Args {
             sent
         });
         let sent = sent.map_err(|error| self.failed(error))?;
-        for Replaced { object, offset, length } in &sent.replaced {
+        for Replaced { object, offset, length, .. } in &sent.replaced {
             eprintln!("zstream: replaced {length} unreadable bytes at offset {offset} of object {object}");
         }
         Ok(())

@@ -41,6 +41,8 @@ pub struct SetProperties {
     pub default_compression: CompressionType,
     /// The encryption of the blocks of the set.
     pub protection: Protection,
+    /// The property `special_small_blocks`, for data, in bytes.
+    pub special_small_blocks: u64,
 }
 
 impl Default for SetProperties {
@@ -54,6 +56,7 @@ impl Default for SetProperties {
             redundant_metadata: RedundantMetadata::All,
             default_compression: CompressionType::LZ4,
             protection: Protection::Plain,
+            special_small_blocks: 0,
         }
     }
 }
@@ -94,6 +97,7 @@ impl SetProperties {
             dedup: dedup.map(|(_, dedup)| dedup),
             may_embed: true,
             protection: self.protection,
+            small_bytes: self.special_small_blocks,
             fill: 1,
         }
     }
@@ -126,6 +130,7 @@ impl SetProperties {
             dedup: None,
             may_embed: true,
             protection: self.protection,
+            small_bytes: 0,
             fill: 1,
         }
     }

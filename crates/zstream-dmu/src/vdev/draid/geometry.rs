@@ -30,6 +30,7 @@ const RESERVE_BYTES: u64 = 2 * ROW_BYTES;
 
 /// The shape of a dRAID vdev.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Geometry {
     permutations: Permutations,
     /// The number of members.

@@ -5,6 +5,7 @@
 //! the columns of each slice that no group has. In another slice this is another member, which may itself have been
 //! replaced by another spare.
 
+pub(super) mod config;
 mod geometry;
 mod permutations;
 mod seeds;

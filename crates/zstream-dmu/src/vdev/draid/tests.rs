@@ -266,6 +266,30 @@ fn a_spare_that_was_not_rebuilt_is_reconstructed() {
     }
 }
 
+/// The failed disk is still there, with what it had when it failed. It is asked last and never accused.
+#[test]
+fn a_failed_member_beside_its_spare_is_asked_last() {
+    let mut bench = Bench::new(numbers((1, 2, 5, 1)), &[3]);
+    let blocks = write_all(&bench);
+    bench.top.children[3].children[0].is_offline = true;
+    for (dva, content) in &blocks {
+        bench.spoil(*dva, content.len(), 3);
+        for effort in [Effort::AnyCopy, Effort::EveryCopy] {
+            assert_eq!(read(&bench.tree(&[]), *dva, content, effort).unwrap(), [], "{dva}");
+        }
+    }
+    // Without the spare's part of it, what the disk had helps.
+    let mut bench = Bench::new(numbers((1, 2, 5, 1)), &[3]);
+    let (dva, content) = &write_all(&bench)[1];
+    bench.top.children[3].children[0].is_offline = true;
+    let map = bench.geometry.map(dva.offset(), content.len());
+    let spare = bench.geometry.spare_member(0, map.rows[0].columns[0].offset);
+    let other = map.rows[0].columns.iter().map(|column| column.child).find(|child| *child != 3);
+    let tree = bench.tree(&[spare, other.unwrap()]);
+    assert_eq!(tree.state(), VdevState::Unavailable);
+    assert!(read(&tree, *dva, content, Effort::AnyCopy).is_ok());
+}
+
 #[test]
 fn blocks_start_at_whole_stripes() {
     let bench = Bench::new(numbers((1, 2, 5, 1)), &[]);

@@ -34,6 +34,7 @@ const SWAP_BIT: u64 = 1 << 20;
 
 /// The part of a block on one member.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Column {
     /// The index of the member.
     pub child: usize,

@@ -40,6 +40,7 @@ impl Place<'_> {
     pub(super) fn read(&self, out: &mut [u8], reading: &mut Reading<'_>) -> Result<()> {
         let map = &self.map;
         if reading.effort == Effort::AnyCopy
+            && self.are_trusted(map)
             && self.read_data(map, out, 0).is_ok()
             && (reading.verify)(out).is_ok()
         {
@@ -51,7 +52,7 @@ impl Place<'_> {
             match self.search(&stripe, out.len(), reading) {
                 Ok(data) => {
                     out.copy_from_slice(&data[..out.len()]);
-                    self.report(&stripe, &data, reading);
+                    self.report(&stripe, source, &data, reading);
                     return Ok(());
                 }
                 Err(error) => errors.push(error),
@@ -149,6 +150,15 @@ impl Place<'_> {
         let members: Vec<usize> = self.used(stripe.map).difference(&missing).copied().collect();
         let mut tried = 0;
         let mut last = None;
+        let mut stale = missing.clone();
+        stale.extend(members.iter().filter(|&&child| !self.children[child].counts(self.birth)));
+        if missing.len() < stale.len()
+            && stale.len() <= self.map.parity
+            && let Some(data) = stripe.rebuild(&stale)
+            && (reading.verify)(&data[..len]).is_ok()
+        {
+            return Ok(data);
+        }
         for more in 0..=stripe.spare_parity().min(members.len()) {
             let mut chosen: Vec<usize> = (0..more).collect();
             loop {
@@ -173,6 +183,13 @@ impl Place<'_> {
         Err(last.unwrap_or_else(|| self.too_many(missing.len())).on_vdev(self.name).at_offset(self.offset))
     }
 
+    /// Returns `true` if the data of the block is expected to be on all members that store it.
+    fn are_trusted(&self, map: &Map) -> bool {
+        let data = map.rows.iter().flat_map(|row| &row.columns[map.parity..]);
+        let mut used = data.filter(|column| column.len > 0);
+        used.all(|column| self.children[column.child].counts(self.birth))
+    }
+
     fn too_many(&self, missing: usize) -> Error {
         let (children, allowed) = (self.children.len(), self.map.parity);
         Fault::TooManyMissing { vdev: self.name.to_owned(), missing, children, allowed }.into()
@@ -189,17 +206,23 @@ impl Place<'_> {
 
     /// Reports the members whose content was corrupt or unreadable. If all copies are requested, all sources of a
     /// member that is being replaced are compared.
-    fn report(&self, stripe: &Stripe<'_>, data: &[u8], reading: &mut Reading<'_>) {
-        let mut wrong = stripe.wrong(data);
+    fn report(&self, stripe: &Stripe<'_>, source: usize, data: &[u8], reading: &mut Reading<'_>) {
+        let blamed = |wrong: BTreeSet<usize>, source: usize| {
+            let counts = move |child: &usize| {
+                self.children[*child].source_counts(self.birth, self.source_of(*child, source))
+            };
+            wrong.into_iter().filter(counts)
+        };
+        let mut wrong: BTreeSet<usize> = blamed(stripe.wrong(data), source).collect();
         let missing = stripe.missing();
         if reading.effort == Effort::EveryCopy {
-            for source in 1..self.sources() {
+            for source in 0..self.sources() {
                 let again = self.read_all(stripe.map, source, &mut Vec::new());
-                wrong.extend(again.wrong(data));
+                wrong.extend(blamed(again.wrong(data), source));
             }
         }
         for (children, cause) in [(wrong, DamageCause::Wrong), (missing, DamageCause::Unreadable)] {
-            for child in children.into_iter().filter(|&child| self.children[child].counts()) {
+            for child in children.into_iter().filter(|&child| self.children[child].counts(self.birth)) {
                 let columns = stripe.map.rows.iter().flat_map(|row| &row.columns);
                 let mine: Vec<_> =
                     columns.filter(|column| column.child == child && column.stored_len() > 0).collect();

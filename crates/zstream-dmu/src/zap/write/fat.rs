@@ -141,7 +141,7 @@ impl FatMut {
     }
 
     fn hash(&self, key: &Key) -> Result<u64> {
-        Fat::hash_of(key, self.object, self.salt, self.norm_flags, self.flags)
+        Fat::hash_of(key, self.salt, self.norm_flags, self.flags)
     }
 
     fn index(&self, hash: u64) -> u64 {

@@ -17,7 +17,7 @@ use self::fat::FatMut;
 use self::micro::{MicroMut, Place};
 use super::leaf::{NAME_BYTES_MAX, VALUE_BYTES_MAX};
 use super::unicode::NormFlags;
-use super::value::{Key, Value};
+use super::value::{Key, Value, wrong_kind};
 use super::{ZapFlags, fat as fat_format};
 use crate::dnode::NewObject;
 use crate::error::{Error, Fault, Result};
@@ -198,7 +198,7 @@ impl<'a> ZapMut<'a> {
                 Repr::Fat(fat) => return fat.add(self.store, key, value, None),
                 Repr::Micro(micro) => micro,
             };
-            let name = MicroMut::name_of(key).ok_or_else(|| word_key(self.object, key))?;
+            let name = MicroMut::name_of(key).ok_or_else(|| wrong_kind(key))?;
             if micro.find(name).is_some() {
                 return Ok(false);
             }
@@ -220,7 +220,7 @@ impl<'a> ZapMut<'a> {
 
     fn replace(&mut self, key: &Key, value: &Value) -> Result<()> {
         if let Repr::Micro(micro) = &mut self.repr {
-            let name = MicroMut::name_of(key).ok_or_else(|| word_key(self.object, key))?;
+            let name = MicroMut::name_of(key).ok_or_else(|| wrong_kind(key))?;
             let Some(slot) = micro.find(name) else {
                 self.insert(key, value)?;
                 return Ok(());
@@ -244,7 +244,7 @@ impl<'a> ZapMut<'a> {
             Repr::Fat(fat) => return fat.remove(self.store, key),
             Repr::Micro(micro) => micro,
         };
-        let name = MicroMut::name_of(key).ok_or_else(|| word_key(self.object, key))?;
+        let name = MicroMut::name_of(key).ok_or_else(|| wrong_kind(key))?;
         let Some(slot) = micro.find(name) else { return Ok(false) };
         micro.clear(slot);
         self.put_slot(slot)?;
@@ -276,10 +276,6 @@ impl<'a> ZapMut<'a> {
         self.repr = Repr::Fat(fat);
         Ok(())
     }
-}
-
-fn word_key(object: ObjectId, key: &Key) -> Error {
-    Error::bad_request(format!("key {key} is invalid in ZAP object {object}, whose keys are names"))
 }
 
 /// Checks the limits of key and value.

@@ -18,6 +18,7 @@ use crate::ids::Guid;
 
 /// The keys and the shape of an encrypted snapshot in a raw stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KeyData {
     /// The format of the user's key.
     pub format: KeyFormat,

@@ -6,6 +6,7 @@ use super::*;
 use crate::block::ReadBlock;
 use crate::ids::{BlockId, Bookmark, ObjectId};
 use crate::made::pool::TestPool;
+use crate::zio::header;
 
 const AT: Bookmark = Bookmark { objset: 1, object: ObjectId(2), level: 0, block: BlockId(3) };
 
@@ -19,6 +20,7 @@ fn props(copies: u8) -> WriteProps {
         copies,
         may_embed: true,
         protection: Protection::Plain,
+        small_bytes: 0,
         fill: 1,
     }
 }
@@ -94,4 +96,62 @@ fn a_gang_that_does_not_fit_takes_nothing() {
     let error = pool.writer.write_block(&request(&noise(32768), props(1), BlockPointer::EMPTY)).unwrap_err();
     assert!(matches!(error.fault(), Fault::NoSpace { bytes: 32768 }), "{error}");
     assert!(pool.space.in_use().is_empty());
+}
+
+#[test]
+fn a_large_gang_header_has_as_many_pieces_as_are_needed() {
+    for (run_max, pieces) in [(32 << 10, 4), (8 << 10, 16), (4 << 10, 32)] {
+        let large_headers = Arc::new(LargeHeaders::of(true, true));
+        let settings = WriterSettings { large_headers, ..WriterSettings::default() };
+        let pool = TestPool::with_settings(1 << 20, 12, settings);
+        pool.space.set_run_max(run_max);
+        let content = noise(128 << 10);
+        let block =
+            pool.writer.write_block(&request(&content, props(1), BlockPointer::EMPTY)).unwrap().pointer;
+        assert_eq!(&pool.reader.read_block(&block, AT).unwrap()[..], content);
+        let ranges = pool.reader.ranges(&block).unwrap();
+        let is_nested = pieces > header::pieces_max(4096);
+        let headers = ranges.iter().filter(|range| range.is_gang()).count();
+        assert_eq!(headers, if is_nested { 4 } else { 2 }, "{ranges:?}");
+        assert_eq!(ranges.len(), headers + pieces);
+        let data = ranges.iter().filter(|range| !range.is_gang()).map(|range| range.asize());
+        assert_eq!(block.dva(0).asize(), data.sum::<u64>() + 4096 * (headers as u64 / 2));
+
+        let changed: Vec<u8> = content.iter().map(|byte| !byte).collect();
+        let second = pool.writer.write_block(&request(&changed, props(1), block)).unwrap();
+        assert!(second.in_place);
+        assert_eq!(&pool.reader.read_block(&second.pointer, AT).unwrap()[..], changed);
+        pool.writer.discard(&second.pointer);
+        assert!(pool.space.in_use().is_empty());
+    }
+}
+
+#[test]
+fn large_gang_headers_are_wanted_when_three_pieces_are_not_enough() {
+    // Sectors of 512 bytes have no room for a larger header.
+    for (is_enabled, unit_shift, run_max, is_wanted) in [
+        (true, 12, 8 << 10, true),
+        (true, 12, 24 << 10, false),
+        (false, 12, 8 << 10, false),
+        (true, 9, 8 << 10, false),
+    ] {
+        let large_headers = Arc::new(LargeHeaders::of(is_enabled, false));
+        let settings =
+            WriterSettings { large_headers: Arc::clone(&large_headers), ..WriterSettings::default() };
+        let pool = TestPool::with_settings(1 << 20, unit_shift, settings);
+        pool.space.set_run_max(run_max);
+        let content = noise(64 << 10);
+        let write =
+            || pool.writer.write_block(&request(&content, props(1), BlockPointer::EMPTY)).unwrap().pointer;
+        let first = write();
+        assert_eq!(large_headers.begin_if_wanted(), is_wanted);
+        assert!(!large_headers.begin_if_wanted());
+        let second = write();
+        for block in [first, second] {
+            assert_eq!(&pool.reader.read_block(&block, AT).unwrap()[..], content);
+        }
+        let headers =
+            |block| pool.reader.ranges(&block).unwrap().iter().filter(|range| range.is_gang()).count();
+        assert_eq!(headers(second) < headers(first), is_wanted);
+    }
 }

@@ -186,7 +186,7 @@ fn a_receive_ends_only_where_it_fits() {
     assert_eq!(refused(&mut pool, false, "1"), "EEXIST");
     // A refquota may be exceeded by the writes that can be in progress at once, and by nothing more.
     pool.tx(|tx| tx.set_property(head, "refquota", &Setting::Local(Value::word(1 << 20)))).unwrap();
-    let slack = super::receive::REFQUOTA_SLACK_BYTES + (1 << 20);
+    let slack = super::limits::REFQUOTA_SLACK_BYTES + (1 << 20);
     let before = pool.tx(|tx| tx.read().dataset(filled)).unwrap().referenced_bytes;
     let referenced = |pool: &mut TestPool, bytes: u64| {
         pool.tx(|tx| tx.change_dataset(filled, |dataset| dataset.referenced_bytes = bytes)).unwrap();

@@ -62,6 +62,10 @@ impl Space for TestSpace {
         block.asize()
     }
 
+    fn gang_header_bytes(&self, _: Dva) -> usize {
+        512
+    }
+
     fn allocate(&self, psize: u64, copies: u8, _: AllocationClass) -> Result<Vec<Dva>> {
         let mut taken = self.taken.lock().unwrap();
         let size = psize.next_multiple_of(512);

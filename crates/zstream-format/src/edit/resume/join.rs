@@ -63,6 +63,7 @@ pub enum JoinError {
 
 /// The result of joining two streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Joined {
     /// The number of bytes copied from the truncated stream.
     pub kept_bytes: u64,

@@ -46,6 +46,7 @@ const HEAD_NAME: &[u8] = b"--head--";
 
 /// The content of a truncated stream.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct TruncatedStream {
     /// The error that ends the stream; `None` if the stream is complete.
     pub error: Option<Error>,

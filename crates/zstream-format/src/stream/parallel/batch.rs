@@ -13,18 +13,18 @@ use crate::stream::reader::read_full;
 
 /// The size in bytes of a batch that is split by reading headers only, without the end of its last record. It
 /// fits the second-level cache of a core, so that the data is still cached when it is summed.
-pub const PLANNED_BYTES: usize = 512 << 10;
+pub(super) const PLANNED_BYTES: usize = 512 << 10;
 
 /// The size in bytes of a batch that is viewed, without the end of its last record. Reading its headers waits for
 /// memory while other workers wait too, so batches are large enough to keep the other workers busy.
-pub const VIEWED_BYTES: usize = 4 << 20;
+pub(super) const VIEWED_BYTES: usize = 4 << 20;
 
 /// The size in bytes of a batch that is read before it is split, without the end of its last record. Other workers
 /// wait meanwhile, and waking them costs as much as summing some hundred KiB.
-pub const LOADED_BYTES: usize = 2 << 20;
+pub(super) const LOADED_BYTES: usize = 2 << 20;
 
 /// The size of the first batch in bytes, from which the size of records is estimated: all other workers wait for it.
-pub const FIRST_BYTES: usize = 128 << 10;
+pub(super) const FIRST_BYTES: usize = 128 << 10;
 
 /// The number of bytes that are read and then summed at a time; they fit the first-level cache.
 const PIECE_BYTES: usize = 64 << 10;

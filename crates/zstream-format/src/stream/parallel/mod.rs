@@ -17,8 +17,8 @@
 //!
 //! The records and the error at the end are those of [`StreamReader`](super::StreamReader).
 //!
-//! Memory: a batch for each of at most [`MAX_WORKERS`] workers, of [`LOADED_BYTES`] and the rest of its last
-//! record, and as many batches of at most [`ASIDE_BYTES`] that are set aside.
+//! Memory: a batch for each of at most `MAX_WORKERS` workers, of `LOADED_BYTES` and the rest of its last
+//! record, and as many batches of at most `ASIDE_BYTES` that are set aside.
 
 mod batch;
 mod source;
@@ -34,14 +34,13 @@ use crate::stream::{Error, Fault, Record};
 
 use batch::{Batch, Cutter, Feed, Positioned, Sequential, Span, header_bytes};
 
-pub use batch::{FIRST_BYTES, LOADED_BYTES, PLANNED_BYTES, VIEWED_BYTES};
 pub use source::{ReadAt, View};
 
 /// The maximum size of a batch that is set aside, in bytes. With a larger one, the worker waits for its turn.
-pub const ASIDE_BYTES: usize = 1 << 20;
+const ASIDE_BYTES: usize = 1 << 20;
 
 /// The maximum number of workers. It limits the use of memory; with more cores, memory bandwidth is the bottleneck.
-pub const MAX_WORKERS: usize = 8;
+const MAX_WORKERS: usize = 8;
 
 /// The steps that are done in order: joining the sums, validating the records and delivering them.
 struct Joiner<'a, F> {

@@ -16,184 +16,26 @@
 //! So a view shows exactly the content of the snapshot that was sent: a record that was removed, exchanged or taken from
 //! another snapshot is detected, even if the checksums of the stream match.
 
+mod seal;
+mod tree;
+
 use rayon::prelude::*;
-use zstream_dmu::blkptr::{BLOCK_POINTER_BYTES, BlockPointer, Dva, NormalBlock};
-use zstream_dmu::dnode::{DNODE_CORE_BYTES, DNODE_SLOT_BYTES, DnodeFlags, INDIRECT_SHIFT, LEVELS_MAX};
+use zstream_dmu::blkptr::{BLOCK_POINTER_BYTES, BlockPointer, NormalBlock};
+use zstream_dmu::dnode::{DNODE_CORE_BYTES, DNODE_SLOT_BYTES, DnodeFlags};
 use zstream_dmu::error::{Error, Fault, Result};
-use zstream_dmu::ids::{BlockId, Bookmark, ObjectId, Txg};
-use zstream_dmu::zio::crypt::{CryptParams, DatasetKey, KeyData, indirect_mac};
-use zstream_format::algorithm::{ChecksumType, CompressionType};
+use zstream_dmu::ids::{BlockId, Bookmark, ObjectId};
+use zstream_dmu::zio::crypt::{DatasetKey, KeyData};
 use zstream_format::byteswap;
-use zstream_format::flags::{SpillFlags, WriteFlags};
 use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_format::order::ByteOrder;
 use zstream_format::phys::{DnodeCore, ObjsetHead};
-use zstream_format::record::{Body, HEADER_LEN, Header};
 
+pub(crate) use self::seal::Seal;
+use self::tree::{Tree, mac_words, template};
 use crate::entry::Entry;
 use crate::log::{Content, RangeOp, RawShape, Stored};
 use crate::objects::{Objects, SLOTS_PER_BLOCK};
 use crate::source::Source;
-
-/// The encryption parameters and the type of a raw block, from the header of its record.
-pub(crate) struct Seal {
-    params: CryptParams,
-    object_type: ObjectType,
-    /// The byte order in which the block was written.
-    pub(crate) order: ByteOrder,
-}
-
-impl Seal {
-    /// Reads the header before a block; `order` is the byte order of the header.
-    pub(crate) fn read(source: &Source, stored: &Stored, order: ByteOrder) -> Result<Self> {
-        let mut bytes = [0; HEADER_LEN];
-        let at = stored.place.checked_sub(HEADER_LEN as u64);
-        let at = at.ok_or_else(|| Error::corrupt("block of a raw stream", "it has no header before it"))?;
-        source.read_exact(at, &mut bytes)?;
-        let (params, object_type, swapped) = match Header::from_bytes(bytes, order).body() {
-            Some(Body::Write(body)) => (
-                CryptParams { salt: body.salt, iv: body.iv, mac: body.mac },
-                body.object_type,
-                body.flags.contains(WriteFlags::RAW_BYTESWAP),
-            ),
-            Some(Body::Spill(body)) => (
-                CryptParams { salt: body.salt, iv: body.iv, mac: body.mac },
-                // Senders leave the type in the record zero.
-                ObjectType::SA,
-                body.flags.contains(SpillFlags::RAW_BYTESWAP),
-            ),
-            _ => return Err(Error::corrupt("block of a raw stream", "its header is not that of a block")),
-        };
-        Ok(Self { params, object_type, order: if swapped { order.swapped() } else { order } })
-    }
-
-    /// Decrypts the stored bytes, or authenticates them if blocks of the type are not encrypted.
-    pub(crate) fn open(&self, key: &DatasetKey, stored: &mut [u8]) -> Result<()> {
-        if self.object_type.is_encrypted() {
-            key.decrypt(stored, &self.params)
-        } else {
-            key.authenticate(stored, &self.params.mac)
-        }
-    }
-
-    /// Swaps the block if it is big-endian.
-    pub(crate) fn swap(&self, block: &mut [u8]) -> Result<()> {
-        if self.order == ByteOrder::Big {
-            byteswap::swap_block(self.object_type, block, ByteOrder::Big)?;
-        }
-        Ok(())
-    }
-
-    /// Returns the authenticated part of the pointer to the block.
-    fn pointer(&self, stored: &Stored) -> BlockPointer {
-        BlockPointer::normal(&NormalBlock {
-            lsize: stored.logical.into(),
-            psize: stored.physical.into(),
-            compression: stored.compression,
-            object_type: self.object_type,
-            byte_order: self.order,
-            checksum: mac_words(&self.params.mac, self.order),
-            ..template()
-        })
-    }
-}
-
-/// Returns a pointer with the fields that are constant or not authenticated.
-fn template() -> NormalBlock {
-    let nowhere = Dva::default();
-    NormalBlock {
-        // Any address is possible; without one it would be a hole.
-        dvas: [Dva::new(0, 0, 512, false), nowhere, nowhere],
-        lsize: 512,
-        psize: 512,
-        compression: CompressionType::OFF,
-        checksum_type: ChecksumType::OFF,
-        object_type: ObjectType::NONE,
-        level: 0,
-        dedup: false,
-        uses_crypt: true,
-        byte_order: ByteOrder::Little,
-        logical_birth: Txg(1),
-        physical_birth: Txg(0),
-        fill: 1,
-        checksum: [0; 4],
-    }
-}
-
-fn mac_words(mac: &[u8; 16], order: ByteOrder) -> [u64; 4] {
-    [0, 0, order.u64(&mac[..8]), order.u64(&mac[8..])]
-}
-
-/// A block tree over known leaves.
-struct Tree<'a> {
-    object_type: ObjectType,
-    indirect_shift: u8,
-    levels: u8,
-    version: u64,
-    /// Returns the first block with content at or after a block.
-    next: &'a dyn Fn(u64) -> Option<u64>,
-    leaf: &'a dyn Fn(u64) -> Result<BlockPointer>,
-}
-
-impl Tree<'_> {
-    /// Returns the pointers of a dnode with `count` of them.
-    fn roots(&self, count: u8) -> Result<Vec<BlockPointer>> {
-        let bad = |what: &str, found: u64| Error::corrupt("dnode", format!("{what} {found}"));
-        if !INDIRECT_SHIFT.contains(&self.indirect_shift) {
-            return Err(bad("indirect block shift is", self.indirect_shift.into()));
-        }
-        if self.levels == 0 || self.levels > LEVELS_MAX {
-            return Err(bad("number of levels is", self.levels.into()));
-        }
-        let top = self.levels - 1;
-        let reach = u128::from(count) << self.span_shift(top);
-        if let Ok(reach) = u64::try_from(reach)
-            && let Some(block) = (self.next)(reach)
-        {
-            return Err(bad("the tree does not reach block", block));
-        }
-        (0..u64::from(count)).map(|index| self.pointer(top, index)).collect()
-    }
-
-    /// log2 of the number of blocks under a pointer at a level.
-    fn span_shift(&self, level: u8) -> u32 {
-        u32::from(level) * (u32::from(self.indirect_shift) - BLOCK_POINTER_BYTES.trailing_zeros())
-    }
-
-    /// Returns the first block with content under a pointer, at or after `from`.
-    fn next_under(&self, level: u8, index: u64, from: u128) -> Option<u64> {
-        let end = u128::from(index + 1) << self.span_shift(level);
-        let found = (self.next)(u64::try_from(from).ok()?)?;
-        (u128::from(found) < end).then_some(found)
-    }
-
-    fn pointer(&self, level: u8, index: u64) -> Result<BlockPointer> {
-        let mut at = u128::from(index) << self.span_shift(level);
-        if self.next_under(level, index, at).is_none() {
-            return Ok(BlockPointer::EMPTY);
-        }
-        if level == 0 {
-            return (self.leaf)(index);
-        }
-        let below = self.span_shift(level - 1);
-        let mut block = vec![0; 1 << self.indirect_shift];
-        while let Some(found) = self.next_under(level, index, at) {
-            let child = found >> below;
-            let place = (child - (index << (self.span_shift(1)))) as usize * BLOCK_POINTER_BYTES;
-            let pointer = self.pointer(level - 1, child)?;
-            block[place..place + BLOCK_POINTER_BYTES].copy_from_slice(&pointer.encode(ByteOrder::Little));
-            at = u128::from(child + 1) << below;
-        }
-        let mac = indirect_mac(&block, ByteOrder::Little, self.version);
-        Ok(BlockPointer::normal(&NormalBlock {
-            lsize: block.len() as u64,
-            object_type: self.object_type,
-            level,
-            checksum: mac_words(&mac, ByteOrder::Little),
-            ..template()
-        }))
-    }
-}
 
 /// A snapshot of raw streams, with its key.
 pub(crate) struct Locked<'a> {

@@ -37,7 +37,15 @@
 //! assert_eq!(Place::read(&raw[..23], ByteOrder::Little), None);
 //! ```
 
+#[cfg(any(test, feature = "testing"))]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 use crate::order::ByteOrder;
+
+#[cfg(any(test, feature = "testing"))]
+pub use self::testing::{assert_round_trips, samples};
 
 /// One field of a declared structure: a value of fixed size without alignment.
 ///
@@ -319,159 +327,4 @@ pub const fn is_same(a: &str, b: &str) -> bool {
         n += 1;
     }
     true
-}
-
-/// Checks the equalities that hold for every declared structure, with the first bytes of `raw` as an example: reading and
-/// writing in either order gives the same bytes, padding included; the swapped bytes are the same value in the other order;
-/// swapping twice changes nothing.
-///
-/// # Panics
-///
-/// One of them does not hold, or `raw` is too short.
-#[cfg(any(test, feature = "testing"))]
-pub fn assert_round_trips<T: Field + PartialEq + std::fmt::Debug>(raw: &[u8]) {
-    let (name, raw) = (std::any::type_name::<T>(), &raw[..T::SIZE]);
-    let written = |value: T, order| {
-        // What is not written shows.
-        let mut out: Vec<u8> = raw.iter().map(|byte| !byte).collect();
-        value.put(&mut out, order);
-        out
-    };
-    let mut swapped = raw.to_vec();
-    T::swap(&mut swapped);
-    for order in [ByteOrder::Little, ByteOrder::Big] {
-        let value = T::get(raw, order);
-        assert_eq!(written(value, order), raw, "{name} is not written back in {order} bytes");
-        assert_eq!(T::get(&written(value, order), order), value, "{name} is not read back in {order} bytes");
-        assert_eq!(
-            T::get(&swapped, order.swapped()),
-            value,
-            "{name} swapped from {order} bytes is another value"
-        );
-        assert_eq!(
-            written(value, order.swapped()),
-            swapped,
-            "the orders of {name} are not swaps of each other"
-        );
-    }
-    T::swap(&mut swapped);
-    assert_eq!(swapped, raw, "{name} swapped twice");
-}
-
-/// A test that [`assert_round_trips`](crate::wire::assert_round_trips) of each of these structures, with noise and with
-/// extreme values; for the test modules of crates that declare structures.
-#[cfg(any(test, feature = "testing"))]
-#[macro_export]
-macro_rules! round_trips {
-    ($($structure:ty),* $(,)?) => {
-        #[test]
-        fn declared_structures_survive_both_orders() {
-            $(
-                let bytes = <$structure as $crate::wire::Field>::SIZE;
-                for raw in $crate::wire::samples(bytes) {
-                    $crate::wire::assert_round_trips::<$structure>(&raw);
-                }
-            )*
-        }
-    };
-}
-
-/// Zeros, ones, and noise that is always the same.
-#[cfg(any(test, feature = "testing"))]
-#[doc(hidden)]
-pub fn samples(bytes: usize) -> impl Iterator<Item = Vec<u8>> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let noise = move |_| {
-        let mut byte = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 32) as u8
-        };
-        std::iter::repeat_with(&mut byte).take(bytes).collect()
-    };
-    [vec![0; bytes], vec![0xff; bytes]].into_iter().chain((0..64).map(noise))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    structure! {
-        /// All kinds of fields, one within another.
-        Outer[48] {
-            first: u8,
-            inner: Inner,
-            pairs: [[u16; 2]; 3],
-            signed: i64,
-            last: [u8; 6],
-        }
-
-        Inner[21] {
-            a: u64,
-            b: u32,
-            c: u64,
-            d: u8,
-        }
-    }
-
-    #[test]
-    fn fields_lie_one_after_the_other() {
-        let raw: Vec<u8> = (1..=48).collect();
-        assert_round_trips::<Outer>(&raw);
-        let outer = Outer::parse(&raw, ByteOrder::Big);
-        assert_eq!((outer.first, outer.inner.b, outer.inner.d), (1, 0x0a0b_0c0d, 22));
-        assert_eq!(outer.pairs[1], [0x1b1c, 0x1d1e]);
-        assert_eq!(outer.signed, 0x2324_2526_2728_292a);
-        assert_eq!(
-            [Outer::offset_of("first"), Outer::offset_of("pairs"), Inner::offset_of("d")],
-            [0, 22, 20]
-        );
-    }
-
-    #[test]
-    fn what_is_missing_is_zero_or_none() {
-        let raw = [0xff; 30];
-        assert_eq!(Outer::read(&raw, ByteOrder::Little), None);
-        let short = Outer::read_short(&raw, ByteOrder::Little);
-        assert_eq!((short.pairs, short.last), ([[0xffff; 2], [0xffff; 2], [0; 2]], [0; 6]));
-        assert_eq!(
-            Outer::read_short(&[0xff; 99], ByteOrder::Little),
-            Outer::parse(&[0xff; 48], ByteOrder::Big)
-        );
-    }
-
-    #[test]
-    #[should_panic(expected = "no field of this name")]
-    fn fields_that_do_not_exist_have_no_offset() {
-        let _ = Outer::offset_of("firs");
-    }
-
-    /// A field whose swap forgets half of it.
-    #[derive(Clone, Copy, Debug, PartialEq)]
-    struct Forgetful(u32, u32);
-
-    impl Field for Forgetful {
-        const SIZE: usize = 8;
-
-        fn get(bytes: &[u8], order: ByteOrder) -> Self {
-            Self(order.u32(bytes), order.u32(&bytes[4..]))
-        }
-
-        fn put(self, bytes: &mut [u8], order: ByteOrder) {
-            order.put_u32(bytes, self.0);
-            order.put_u32(&mut bytes[4..], self.1);
-        }
-
-        fn swap(bytes: &mut [u8]) {
-            u32::swap(bytes);
-        }
-    }
-
-    /// The canary of all round trips.
-    #[test]
-    #[should_panic(expected = "is another value")]
-    fn a_forgotten_swap_is_noticed() {
-        assert_round_trips::<Forgetful>(&[1, 2, 3, 4, 5, 6, 7, 8]);
-    }
 }
