@@ -75,7 +75,7 @@ pub(crate) fn all() -> Result<Option<PathBuf>, String> {
 
 /// Pools that zstream makes and writes, in the hands of the kernel module and back: scripts, and their parts, each in a run of
 /// its own.
-const ROUND_TRIPS: [(&str, &[&str]); 7] = [
+const ROUND_TRIPS: [(&str, &[&str]); 9] = [
     ("create.sh", &["all"]),
     ("draid.sh", &["one", "two", "three"]),
     ("put.sh", &["1", "2", "3"]),

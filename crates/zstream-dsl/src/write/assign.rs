@@ -117,9 +117,8 @@ impl MosReader<'_> {
         if property.set_once && !is_new {
             return refuse("can only be set when a dataset is created");
         }
-        match property.name {
-            "version" => return Err(Error::unsupported("upgrading a filesystem")),
-            _ => {}
+        if property.name == "version" {
+            return Err(Error::unsupported("upgrading a filesystem"));
         }
         self.check_value(property, &parsed.value)
     }
