@@ -32,6 +32,7 @@ static PACKAGES: Archive = Archive::new("packages");
 static FAULTS: Archive = Archive::new("faults");
 static KEPT: Archive = Archive::new("kept");
 static GANGS: Archive = Archive::new("gangs");
+static DEDUP: Archive = Archive::new("dedup");
 static GANGS_2_4: Archive = Archive::new("gangs-2.4");
 static REWRITTEN: Archive = Archive::new("rewritten");
 static CLONED: Archive = Archive::new("cloned");
@@ -180,6 +181,11 @@ pub fn gangs_2_4_file(name: &str) -> PathBuf {
 /// A file of `make-cloned.sh`: `cloned24-1.img`, `cloned24.sums`, ...
 pub fn cloned_file(name: &str) -> PathBuf {
     CLONED.path(name)
+}
+
+/// A file of `make-dedup.sh`: `fast.img`, `fast.sums`, ...
+pub fn dedup_file(name: &str) -> PathBuf {
+    DEDUP.path(name)
 }
 
 /// A file of `make-rewritten.sh`: `rewritten.img`, `rewritten.sums`, ...

@@ -82,6 +82,7 @@ const ROUND_TRIPS: &[(&str, &[&str])] = &[
     ("names.sh", &["sensitive", "insensitive", "mixed"]),
     ("rounds.sh", &["plain", "secret"]),
     ("cloned.sh", &["plain", "mirror", "secret"]),
+    ("dedup.sh", &["legacy", "fast", "secret"]),
     ("change-key.sh", &["all"]),
     ("degraded.sh", &["mirror", "raidz2", "offline", "spare", "replaced", "scrub"]),
 ];

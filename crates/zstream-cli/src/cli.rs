@@ -170,7 +170,7 @@ Examples:
     /// Lists the datasets of a pool
     ///
     /// The output has the format of `zfs list`; times are in UTC. `available` is shown as `-` if the pool has special
-    /// or dedup vdevs, deduplicated blocks or an expanded raidz.
+    /// or dedup vdevs or an expanded raidz.
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img list -t all

@@ -229,12 +229,6 @@ pub enum Warning {
         /// The dataset.
         dataset: String,
     },
-    /// The property `dedup` of a dataset is on, and its blocks are written without deduplication.
-    #[error("{dataset} has dedup on: its blocks are written without deduplication")]
-    NotDeduplicated {
-        /// The dataset.
-        dataset: String,
-    },
     /// Blocks of a file cannot be cloned, so they are copied.
     #[error("{file}: copied instead of cloned: {reason}")]
     NotCloned {

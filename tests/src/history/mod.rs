@@ -13,16 +13,19 @@ use std::sync::Arc;
 
 use zstream_dmu::Random;
 use zstream_dmu::brt::Table;
+use zstream_dmu::ddt;
 use zstream_dmu::device::{Device, MemoryDevice};
 use zstream_dmu::error::Fault as PoolFault;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::mos::{Feature, FeatureState, Features};
 use zstream_dmu::pool::scan::{self, Candidate};
 use zstream_dmu::pool::{OpenOptions, Pool, PoolChange, PoolWriter, WriteOptions};
+use zstream_dmu::space::wrong_dedup_histograms;
 use zstream_dmu::testing::{Loss, Recorder};
 use zstream_dmu::vdev::{Member, VdevState};
 use zstream_dmu::zap::Value;
 use zstream_dmu::zio::crypt::{KeyFormat, Keyring, WrappingKey};
+use zstream_dsl::prop::parse;
 use zstream_dsl::scrub::{self, Lines};
 use zstream_dsl::write::{Setting, Wrapping, WritablePool};
 use zstream_dsl::{CryptoKey, Dsl};
@@ -104,6 +107,22 @@ impl History {
     pub fn cloning(words: &'static str, ashift: u8, seed: u64) -> Self {
         let features = ["block_cloning", "block_cloning_endian"];
         let history = Self::with_features(words, ashift, seed, &features[..2 - (seed % 2) as usize]);
+        Self { clones: true, ..history }
+    }
+
+    /// The same, with files that are cloned and blocks that are deduplicated; in a fast table with an even seed.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    #[must_use]
+    pub fn deduplicating(words: &'static str, ashift: u8, seed: u64) -> Self {
+        let features = ["block_cloning", "fast_dedup"];
+        let mut history = Self::with_features(words, ashift, seed, &features[..2 - (seed % 2) as usize]);
+        let property = parse("dedup", ["on", "sha256,verify", "blake3", "skein"][(seed / 2 % 4) as usize]);
+        let (root, _) = history.trees.first_key_value().expect("the root filesystem");
+        let root = *root;
+        history.pool().tx().assign(root, &property.expect("a property")).expect("a change of a property");
+        history.commit();
         Self { clones: true, ..history }
     }
 
@@ -583,16 +602,19 @@ impl History {
 
 /// Asserts that each block of content has as many references as the tables say, and that the sums of the tables are right.
 fn compare_references(pool: &Pool, dsl: &Arc<Dsl>, at: &str) {
-    let mut found: BTreeMap<(u32, u64), u64> = BTreeMap::new();
+    let (mut found, mut shared) = (BTreeMap::<(u32, u64), u64>::new(), BTreeMap::<(u32, u64), u64>::new());
     scrub::parts(pool, &Lines::new(dsl).expect("datasets"), &mut |_, blocks| {
         for item in blocks {
             let pointer = item.expect("a block").pointer;
-            if pointer.level() == 0 && !pointer.object_type().is_metadata() {
+            if pointer.is_dedup() {
+                *shared.entry((pointer.dva(0).vdev(), pointer.dva(0).offset())).or_default() += 1;
+            } else if pointer.level() == 0 && !pointer.object_type().is_metadata() {
                 *found.entry((pointer.dva(0).vdev(), pointer.dva(0).offset())).or_default() += 1;
             }
         }
     })
     .expect("parts");
+    compare_deduplicated(pool, &shared, at);
     found.retain(|_, count| *count > 1);
     let (mut recorded, mut entries, mut tables) = (BTreeMap::new(), 0, 0);
     for vdev in 0..pool.vdevs().tops().len() as u32 {
@@ -616,6 +638,30 @@ fn compare_references(pool: &Pool, dsl: &Arc<Dsl>, at: &str) {
     };
     assert_eq!(counts("block_cloning"), tables, "{at}");
     assert!([0, tables].contains(&counts("block_cloning_endian")), "{at}");
+}
+
+/// Asserts that each block with the dedup bit has as many references as its entry counts, and that the histograms are right.
+fn compare_deduplicated(pool: &Pool, found: &BTreeMap<(u32, u64), u64>, at: &str) {
+    let (mut recorded, mut fast) = (BTreeMap::new(), 0);
+    for table in ddt::Table::open_all(&**pool.mos()).expect("tables") {
+        let mut count = |_, _, entry: &ddt::Entry| {
+            for variant in entry.variants() {
+                recorded.insert((variant.dvas[0].vdev(), variant.dvas[0].offset()), variant.references);
+            }
+            Ok(())
+        };
+        table.entries(&**pool.mos(), &mut count).expect("entries");
+        fast += u64::from(table.is_fast());
+    }
+    assert_eq!(&recorded, found, "{at}");
+    let wrong = wrong_dedup_histograms(&**pool.mos(), pool.vdevs().tops()).expect("histograms");
+    assert!(wrong.is_empty(), "{at}: {wrong:?}");
+    let feature = Feature::by_name("fast_dedup").expect("a feature");
+    let active = match pool.features().state(feature.guid) {
+        FeatureState::Active(count) => count,
+        _ => 0,
+    };
+    assert_eq!(active, fast, "{at}");
 }
 
 /// Asserts that a pool holds the files of the model and has lost no place.

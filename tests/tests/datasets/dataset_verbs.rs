@@ -145,7 +145,7 @@ fn properties_are_set_and_inherited() {
         demo.refuses("set casesensitivity=mixed demo/a").contains("only be set when a dataset is created")
     );
     assert!(demo.refuses("set volsize=1M demo/a").contains("does not apply"));
-    assert!(demo.refuses("set dedup=on demo/a").contains("not supported"));
+    demo.does(&["set dedup=blake3,verify demo/a", "inherit dedup demo/a"]);
     for line in ["set compression=best demo/a", "set nothing=1 demo/a", "set atime=on"] {
         assert_eq!(demo.run(line).0, 2, "{line}");
     }

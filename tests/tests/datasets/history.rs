@@ -123,6 +123,37 @@ fn a_random_history_of_clones_is_that_of_the_model() {
     assert!(history.done["cloned"] > 5, "{:?}", history.done);
 }
 
+/// Files deduplicated and cloned, in plain and encrypted filesystems, with every form of tables.
+#[test]
+fn a_random_history_of_deduplicated_blocks_is_that_of_the_model() {
+    for (seed, (words, ashift)) in (50..).zip(KINDS) {
+        let mut history = History::deduplicating(words, ashift, seed);
+        for _ in 0..4 {
+            history.run(60);
+            history.judge(None);
+        }
+        assert!(history.done["done"] > 100, "{:?}", history.done);
+    }
+    let mut history = History::deduplicating("a b", 9, 60).and_ganged(512);
+    history.run(80);
+    history.judge(None);
+}
+
+#[test]
+#[ignore = "needs OpenZFS's zdb: cargo xtask interop"]
+fn interop_random_histories_of_deduplicated_blocks_are_clean_to_zdb() {
+    for (seed, (words, ashift)) in (seed()..).zip(KINDS) {
+        let mut history = History::deduplicating(words, ashift, seed);
+        for _ in 0..4 {
+            history.run(100);
+            let dir = tempfile::tempdir().expect("a directory");
+            history.judge(Some(dir.path()));
+            openzfs::assert_no_leaks(dir.path(), POOL);
+        }
+        println!("{words}, seed {seed}: {:?}", history.done);
+    }
+}
+
 #[test]
 fn a_crash_leaves_the_counts_of_a_transaction_group() {
     for ((words, ashift), seed) in KINDS.into_iter().zip(41..) {

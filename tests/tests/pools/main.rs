@@ -8,6 +8,7 @@ mod created_pools;
 mod crypt;
 mod cut;
 mod declustered;
+mod deduplicated;
 mod degraded;
 mod found;
 mod full;

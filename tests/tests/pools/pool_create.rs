@@ -91,7 +91,7 @@ fn what_cannot_be_made_leaves_nothing_behind() {
         ("pool create --size 64M demo mirror ./a ./b special ./c", 2, "use -f"),
         ("pool create --size 64M -o ashift=20 demo ./a", 2, "expected 9 to 16"),
         ("pool create --size 64M -O recordsize=3 demo ./a", 2, "a power of two"),
-        ("pool create --size 64M -o feature@fast_dedup=enabled demo ./a", 2, "feature fast_dedup"),
+        ("pool create --size 64M -o feature@device_rebuild=enabled demo ./a", 2, "feature device_rebuild"),
         (
             "pool create --size 128M -o feature@draid=disabled demo draid ./a ./b",
             1,

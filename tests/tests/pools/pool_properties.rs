@@ -107,7 +107,7 @@ fn what_cannot_be_set_is_refused_and_changes_nothing() {
     let pool = Pool::new(&[]);
     let before = std::fs::read(pool.image()).unwrap();
     for (set, part) in [
-        ("feature@fast_dedup=enabled", "enabling feature fast_dedup"),
+        ("feature@device_rebuild=enabled", "enabling feature device_rebuild"),
         ("feature@nothing=enabled", "feature nothing not found"),
         ("feature@encryption=disabled", "can only be set to disabled at creation time"),
         ("feature@vdev_zaps_v2=enabled", "enabling vdev_zaps_v2 in an existing pool"),

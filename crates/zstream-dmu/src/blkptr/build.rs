@@ -113,6 +113,35 @@ impl BlockPointer {
         Some(Self { words })
     }
 
+    /// Returns a pointer to a block of a deduplication table, born in `txg` for another place (`ddt_bp_fill`).
+    #[must_use]
+    pub(crate) fn born_again(&self, txg: Txg) -> Self {
+        let mut words = self.words;
+        let birth = self.physical_birth();
+        words[PHYSICAL_BIRTH] = if birth == txg { 0 } else { birth.0 };
+        words[LOGICAL_BIRTH] = txg.0;
+        Self { words }
+    }
+
+    /// Returns the same pointer to other addresses, which were written in `birth`.
+    #[must_use]
+    pub(crate) fn moved(&self, dvas: &[Dva; DVAS_PER_BLOCK_POINTER], birth: Txg) -> Self {
+        let mut words = self.words;
+        for (n, dva) in dvas.iter().enumerate() {
+            words[2 * n..2 * n + 2].copy_from_slice(&dva.words());
+        }
+        words[PHYSICAL_BIRTH] = birth.0;
+        Self { words }
+    }
+
+    /// Returns the same pointer without the dedup bit.
+    #[must_use]
+    pub(crate) fn without_dedup(&self) -> Self {
+        let mut words = self.words;
+        words[PROP] &= !field(1, 62, 1);
+        Self { words }
+    }
+
     /// Returns a pointer to the same content, born in `txg` for another place (`dmu_brt_clone`). The block on vdevs, if
     /// there is one, keeps its physical birth.
     #[must_use]

@@ -62,7 +62,8 @@ pub const EMBEDDED_PAYLOAD_MAX: usize = 112;
 /// The number of addresses in a block pointer (`SPA_DVAS_PER_BP`).
 pub const DVAS_PER_BLOCK_POINTER: usize = 3;
 
-const PROP: usize = 6;
+/// The word with the sizes and the other properties.
+pub(crate) const PROP: usize = 6;
 const PROP_2: usize = 7;
 /// The bit `R` of word 7.
 const REWRITTEN: u64 = 1 << 63;

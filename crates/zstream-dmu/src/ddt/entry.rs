@@ -7,7 +7,7 @@ use zstream_format::order::ByteOrder;
 use zstream_format::structure;
 use zstream_format::wire::Field;
 
-use crate::blkptr::{BlockPointer, DVAS_PER_BLOCK_POINTER, Dva, NormalBlock, SECTOR_BYTES};
+use crate::blkptr::{BlockPointer, DVAS_PER_BLOCK_POINTER, Dva, NormalBlock, PROP, SECTOR_BYTES};
 use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
 
@@ -56,13 +56,10 @@ impl Key {
     /// Returns the key of a block.
     #[must_use]
     pub fn of(block: &BlockPointer) -> Self {
-        let sectors = |bytes: u64| (bytes / SECTOR_BYTES).wrapping_sub(1) & 0xffff;
         let [a, b, c, d] = block.checksum();
-        let prop = sectors(block.lsize())
-            | sectors(block.psize()) << 16
-            | u64::from(block.compression().0 & 0x7f) << 32
-            | u64::from(block.uses_crypt()) << 39;
-        Self([a, b, c, d, prop])
+        // Sizes and compression are at the same positions in a block pointer.
+        let sizes = block.words()[PROP] & ((1 << 39) - 1);
+        Self([a, b, c, d, sizes | u64::from(block.uses_crypt()) << 39])
     }
 
     /// The words of the key.
@@ -280,6 +277,23 @@ impl Entry {
             )
         })?;
         Ok(true)
+    }
+
+    /// Returns the block for pointers to this number of copies.
+    pub(super) fn for_copies(&self, copies: u8) -> &Variant {
+        let n = if self.class_start.is_some() { 0 } else { usize::from(copies) };
+        &self.variants[n]
+    }
+
+    /// Adds a new block with one reference. Returns `false` if there is already one for this number of copies.
+    pub(super) fn enter(&mut self, block: &BlockPointer, copies: u8) -> bool {
+        let n = if self.class_start.is_some() { 0 } else { usize::from(copies) };
+        if self.variants[n].is_used() {
+            return false;
+        }
+        let dvas = std::array::from_fn(|n| block.dva(n));
+        self.variants[n] = Variant { dvas, references: 1, birth: block.physical_birth() };
+        true
     }
 
     /// Adds a reference to a block. Returns `false` if the block is not of this entry.

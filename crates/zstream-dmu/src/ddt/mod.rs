@@ -26,7 +26,7 @@ mod table;
 
 pub use self::entry::{Entry, Key, Variant};
 pub use self::histogram::{Histogram, Statistics};
-pub(crate) use self::references::{References, Stored, Touched};
+pub(crate) use self::references::{Found, References, Stored, Touched};
 pub(crate) use self::table::directory_name;
 pub use self::table::{Class, Table, Totals};
 

@@ -7,8 +7,11 @@ use zstream_format::algorithm::ChecksumType;
 
 use super::{Class, Entry, Key, Statistics, Table};
 use crate::blkptr::{BlockPointer, Dva};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::ids::ObjectId;
+use crate::mos::{DIRECTORY_OBJECT, Feature};
 use crate::object_set::ObjectSet;
+use crate::zap::Zap;
 
 /// The place of an entry on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,17 @@ pub(crate) struct Touched {
     pub entry: Entry,
     /// Whether the value must be written.
     pub is_dirty: bool,
+}
+
+/// The result of a search for a block of the same content.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Found {
+    /// A pointer to it.
+    Block(BlockPointer),
+    /// There is none.
+    Nothing,
+    /// There is one with too few copies.
+    TooFewCopies,
 }
 
 /// The tables of a pool that is open for writing.
@@ -123,4 +137,76 @@ impl References {
         self.is_dirty |= is_shared;
         Ok(is_shared)
     }
+
+    /// Returns a block with the content of `block` for a pointer to this number of copies.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the entry cannot be read.
+    pub(crate) fn find_same(
+        &mut self,
+        mos: &dyn ObjectSet,
+        dsize: &dyn Fn(Dva) -> u64,
+        block: &BlockPointer,
+        copies: u8,
+    ) -> Result<Found> {
+        let key = Key::of(block);
+        let Some(touched) = self.find(mos, dsize, block.checksum_type(), key)? else {
+            return Ok(Found::Nothing);
+        };
+        let variant = touched.entry.for_copies(copies);
+        Ok(match variant.is_used() {
+            false => Found::Nothing,
+            true if variant.copies(key).count() < usize::from(copies) => Found::TooFewCopies,
+            true => Found::Block(block.moved(&variant.dvas, variant.birth)),
+        })
+    }
+
+    /// Enters a block with one reference. The first block of a checksum function creates its table. Returns `false` if
+    /// there is already one for this number of copies.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the entry cannot be read.
+    pub(crate) fn enter(
+        &mut self,
+        mos: &dyn ObjectSet,
+        dsize: &dyn Fn(Dva) -> u64,
+        block: &BlockPointer,
+        copies: u8,
+    ) -> Result<bool> {
+        let (checksum, key) = (block.checksum_type(), Key::of(block));
+        let is_flat = match self.tables.iter().find(|table| table.checksum == checksum) {
+            Some(table) => table.is_flat(),
+            None => {
+                let table = Table::new(checksum, has_fast(mos)?);
+                self.tables.push(table);
+                self.tables.last().is_some_and(Table::is_flat)
+            }
+        };
+        let is_new = match self.find(mos, dsize, checksum, key)? {
+            Some(touched) => {
+                let is_new = touched.entry.enter(block, copies);
+                touched.is_dirty |= is_new;
+                is_new
+            }
+            None => {
+                let mut entry = Entry::new(is_flat);
+                let is_new = entry.enter(block, copies);
+                self.touched.insert((checksum, key), Touched { stored: None, entry, is_dirty: is_new });
+                is_new
+            }
+        };
+        self.is_dirty |= is_new;
+        Ok(is_new)
+    }
+}
+
+/// Returns whether new tables are fast tables.
+fn has_fast(mos: &dyn ObjectSet) -> Result<bool> {
+    let Some(object) = Zap::open(mos, DIRECTORY_OBJECT)?.lookup_u64("features_for_write")? else {
+        return Ok(false);
+    };
+    let feature = Feature::by_name("fast_dedup").ok_or_else(|| Error::no_entry("feature", "fast_dedup"))?;
+    Ok(Zap::open(mos, ObjectId(object))?.lookup(feature.guid)?.is_some())
 }

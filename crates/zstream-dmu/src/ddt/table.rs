@@ -169,7 +169,8 @@ impl Table {
     }
 
     /// Returns whether the table has its own directory.
-    pub(crate) fn is_fast(&self) -> bool {
+    #[must_use]
+    pub fn is_fast(&self) -> bool {
         self.directory != Some(DIRECTORY_OBJECT)
     }
 
@@ -204,6 +205,33 @@ impl Table {
         mos: &dyn ObjectSet,
         visit: &mut dyn FnMut(Class, Key, &Entry) -> Result<()>,
     ) -> Result<()> {
+        self.stored_entries(mos, visit)?;
+        self.logged
+            .iter()
+            .try_for_each(|(key, logged)| visit(Class::of(logged.entry.references()), *key, &logged.entry))
+    }
+
+    /// Returns the names of the objects whose histograms are not those of their entries.
+    pub(crate) fn wrong_histograms(
+        &self,
+        mos: &dyn ObjectSet,
+        dsize: &dyn Fn(Dva) -> u64,
+    ) -> Result<Vec<String>> {
+        let mut real: [Histogram; Class::ALL.len()] = Default::default();
+        self.stored_entries(mos, &mut |class, key, entry| {
+            real[class as usize].add(&Statistics::of(key, entry, dsize));
+            Ok(())
+        })?;
+        let is_wrong = |class: &Class| real[*class as usize] != self.histograms[*class as usize];
+        Ok(Class::ALL.into_iter().filter(is_wrong).map(|class| self.object_name(class)).collect())
+    }
+
+    /// Calls `visit` with each entry in the objects that no log replaces.
+    fn stored_entries(
+        &self,
+        mos: &dyn ObjectSet,
+        visit: &mut dyn FnMut(Class, Key, &Entry) -> Result<()>,
+    ) -> Result<()> {
         for class in Class::ALL {
             let Some(object) = self.objects[class as usize] else { continue };
             for entry in Zap::open(mos, object)?.entries() {
@@ -220,9 +248,7 @@ impl Table {
                 }
             }
         }
-        self.logged
-            .iter()
-            .try_for_each(|(key, logged)| visit(Class::of(logged.entry.references()), *key, &logged.entry))
+        Ok(())
     }
 }
 

@@ -236,7 +236,9 @@ mod tests {
         assert_eq!(names(&set), ["extensible_dataset", "bookmarks", "redaction_bookmarks", "bookmark_v2"]);
         set.disable("bookmarks").unwrap();
         assert_eq!(names(&set), ["extensible_dataset"]);
-        assert!(set.enable("fast_dedup").unwrap_err().to_string().contains("enabling feature fast_dedup"));
+        assert!(
+            set.enable("device_rebuild").unwrap_err().to_string().contains("enabling feature device_rebuild")
+        );
         assert!(set.enable("nothing").is_err());
         let mut set = FeatureSet::default();
         set.retain(&["lz4_compress".to_owned(), "bookmarks".to_owned(), "encryption".to_owned()].into());
@@ -254,12 +256,12 @@ mod tests {
                 .is_ok()
         );
         let error = check_maintained(&features(&[
-            ("com.klarasystems:fast_dedup", 1),
+            ("com.delphix:zpool_checkpoint", 1),
             ("org.openzfs:device_rebuild", 2),
         ]));
         assert_eq!(
             error.unwrap_err().to_string(),
-            "writing to a pool with active features fast_dedup, device_rebuild is not supported"
+            "writing to a pool with active features zpool_checkpoint, device_rebuild is not supported"
         );
         assert!(check_maintained(&features(&[("org.example:new", 1)])).is_err());
     }

@@ -410,7 +410,7 @@ mod tests {
         for (text, part) in [
             ("ashift=17", "expected 9 to 16"),
             ("failmode=never", "expected wait, continue, panic"),
-            ("feature@fast_dedup=enabled", "enabling feature fast_dedup"),
+            ("feature@device_rebuild=enabled", "enabling feature device_rebuild"),
             ("feature@x=enabled", "feature x not found"),
             ("feature@lz4_compress=maybe", "expected enabled or disabled"),
             ("multihost=on", "not supported"),

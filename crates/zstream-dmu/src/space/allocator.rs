@@ -33,7 +33,7 @@ use crate::zap::Zap;
 use crate::zio::BlockReader;
 use crate::zio::gang;
 use crate::zio::header::HEADER_BYTES_MIN;
-use crate::zio::{AllocationClass, Space};
+use crate::zio::{AllocationClass, Same, Space};
 
 /// The number of allocation classes.
 const CLASSES: usize = 4;
@@ -453,6 +453,14 @@ impl Space for Allocator {
 
     fn share(&self, block: &BlockPointer) -> Result<()> {
         self.add_reference(block)
+    }
+
+    fn find_same(&self, block: &BlockPointer, copies: u8, content: Option<&[u8]>) -> Result<Same> {
+        self.find_dedup(&*self.reader, block, copies, content)
+    }
+
+    fn enter(&self, block: &BlockPointer, copies: u8) -> Result<bool> {
+        self.enter_dedup(block, copies)
     }
 
     fn free(&self, block: &BlockPointer) -> Result<()> {

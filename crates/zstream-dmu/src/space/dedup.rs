@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use super::Allocator;
 use crate::blkptr::{BlockPointer, Dva};
-use crate::ddt::{References, Table, Totals};
+use crate::block::ReadBlock;
+use crate::ddt::{Found, References, Table, Totals};
 use crate::error::{Error, Result};
+use crate::ids::Bookmark;
 use crate::lock;
 use crate::object_set::ObjectSet;
 use crate::vdev::Vdev;
 use crate::vdev::arithmetic::deflated;
+use crate::zio::{Same, Space as _};
 
 impl Allocator {
     /// Drops a reference to a block with the dedup bit. Returns `false` if no table has the block, because its entry was
@@ -28,6 +31,49 @@ impl Allocator {
         let mut dedup = lock::intact(&self.dedup, "the deduplication tables")?;
         let references = dedup.as_mut().ok_or_else(in_use)?;
         references.add(&*mos, &|dva| self.dva_dsize(dva), block)
+    }
+
+    /// Returns a block with the content of `block`, as [`find_same`](crate::zio::Space::find_same).
+    pub(super) fn find_dedup(
+        &self,
+        reader: &dyn ReadBlock,
+        block: &BlockPointer,
+        copies: u8,
+        content: Option<&[u8]>,
+    ) -> Result<Same> {
+        let (mos, dsize) = (self.committed_mos()?, |dva| self.dva_dsize(dva));
+        loop {
+            let found = {
+                let mut dedup = lock::intact(&self.dedup, "the deduplication tables")?;
+                let references = dedup.as_mut().ok_or_else(in_use)?;
+                let found = references.find_same(&*mos, &dsize, block, copies)?;
+                if let (Found::Block(same), None) = (found, content) {
+                    references.add(&*mos, &dsize, &same)?;
+                }
+                found
+            };
+            let same = match found {
+                Found::Nothing => return Ok(Same::New),
+                Found::TooFewCopies => return Ok(Same::Apart),
+                Found::Block(same) => same.born_again(self.txg()),
+            };
+            // The block is read without the lock, because other threads may wait for it.
+            let Some(content) = content else { return Ok(Same::Shared(same)) };
+            if *reader.read_stored(&same, Bookmark::default())? != *content {
+                return Ok(Same::Apart);
+            }
+            if self.share_dedup(&same)? {
+                return Ok(Same::Shared(same));
+            }
+        }
+    }
+
+    /// Enters a new block, as [`enter`](crate::zio::Space::enter).
+    pub(super) fn enter_dedup(&self, block: &BlockPointer, copies: u8) -> Result<bool> {
+        let mos = self.committed_mos()?;
+        let mut dedup = lock::intact(&self.dedup, "the deduplication tables")?;
+        let references = dedup.as_mut().ok_or_else(in_use)?;
+        references.enter(&*mos, &|dva| self.dva_dsize(dva), block, copies)
     }
 
     /// Opens the tables of a pool.
@@ -69,6 +115,25 @@ impl Allocator {
         let mos = self.intact_state()?.mos.clone();
         mos.ok_or_else(|| Error::internal("a pool has no MOS yet"))
     }
+}
+
+/// Returns the names of the objects of deduplication tables whose histograms are not those of their entries.
+///
+/// # Errors
+///
+/// Fails if a table cannot be read.
+pub fn wrong_dedup_histograms(mos: &dyn ObjectSet, tops: &[Vdev]) -> Result<Vec<String>> {
+    let tables = Table::open_all(mos)?;
+    if tables.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ratios = super::allocator::ratios(mos, tops)?;
+    let dsize = |place: Dva| deflated(place.asize(), ratios.get(place.vdev() as usize).copied().unwrap_or(0));
+    let mut wrong = Vec::new();
+    for table in &tables {
+        wrong.extend(table.wrong_histograms(mos, &dsize)?);
+    }
+    Ok(wrong)
 }
 
 /// Returns the sums of the deduplication tables of a pool.

@@ -19,7 +19,7 @@ pub(crate) mod vdev_space;
 
 pub use self::allocator::{Allocator, MapForm};
 pub use self::capacity::Capacity;
-pub use self::dedup::dedup_totals;
+pub use self::dedup::{dedup_totals, wrong_dedup_histograms};
 pub use self::vdev_space::{LogSpaceMaps, VdevSpace};
 
 /// The part of a pool that an allocation must leave free.

@@ -1,7 +1,7 @@
 //! The interface of the block writer to the allocator.
 
 use crate::blkptr::{BlockPointer, Dva};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::Txg;
 
 /// The class of vdevs on which a block is allocated.
@@ -15,6 +15,17 @@ pub enum AllocationClass {
     Small,
     /// Dedup vdevs, if there are any: deduplication tables.
     Dedup,
+}
+
+/// The result of a search for a block of the same content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Same {
+    /// A pointer to such a block, with a new reference.
+    Shared(BlockPointer),
+    /// There is none: the block must be written, and then be entered.
+    New,
+    /// There is one, but it has too few copies or another content: the block must be written without deduplication.
+    Apart,
 }
 
 /// The space of one transaction group of a pool, in which blocks are allocated and freed.
@@ -68,6 +79,27 @@ pub trait Space: Send + Sync {
     ///
     /// Fails if the block cannot have several references, and if their counts cannot be read.
     fn share(&self, block: &BlockPointer) -> Result<()>;
+
+    /// Searches the deduplication tables for a block with the content of `block`, which has no addresses yet, and adds
+    /// a reference to it. `content` is the stored content to compare, unless the checksum is trusted.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the tables or the block that was found cannot be read.
+    fn find_same(&self, block: &BlockPointer, copies: u8, content: Option<&[u8]>) -> Result<Same> {
+        let _ = (block, copies, content);
+        Ok(Same::Apart)
+    }
+
+    /// Enters a block that was written in this transaction group into its deduplication table. Returns `false` if there
+    /// is such a block by now.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the tables cannot be read.
+    fn enter(&self, block: &BlockPointer, copies: u8) -> Result<bool> {
+        Err(Error::internal(format!("block {block} in {copies} copies cannot be deduplicated")))
+    }
 
     /// Drops a reference to a block. Every reference that is removed from the pool is dropped here, with its whole
     /// pointer. The last one frees the space of the block, gang members included. The space is reused only after no

@@ -13,10 +13,10 @@ mod verify;
 pub(crate) mod write;
 mod writer;
 
-pub use allocate::{AllocationClass, Space};
+pub use allocate::{AllocationClass, Same, Space};
 pub use large_headers::LargeHeaders;
 pub use read::{BadCopy, BlockCheck, BlockReader, Decrypt, Observer};
-pub use write::{Ledger, Protection};
+pub use write::{Dedup, Ledger, Protection};
 pub use writer::{BlockWriter, WriterSettings};
 
 #[cfg(test)]

@@ -56,6 +56,9 @@ pub(super) fn protect(
     let key = key(keys, objset)?;
     Ok(match props.object_type {
         ObjectType::DNODE => Seal::Full(key.encrypt_dnodes(stored.to_mut(), ByteOrder::Little)?),
+        object_type if object_type.is_encrypted() && props.dedup.is_some() => {
+            Seal::Full(key.encrypt_alike(stored.to_mut())?)
+        }
         object_type if object_type.is_encrypted() => Seal::Full(key.encrypt(stored.to_mut())?),
         _ => Seal::Mac(key.code(stored)),
     })

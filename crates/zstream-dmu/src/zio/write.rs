@@ -30,6 +30,15 @@ pub enum Protection {
     Kept,
 }
 
+/// The way in which the blocks of a set are deduplicated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dedup {
+    /// Blocks with the same checksum are the same.
+    ByChecksum,
+    /// The content is compared, too.
+    Verified,
+}
+
 /// The parameters of a write (`zio_prop_t`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -44,6 +53,8 @@ pub struct WriteProps {
     pub compression: Compression,
     /// The number of copies, 1 to 3.
     pub copies: u8,
+    /// The deduplication of the block; `None` without.
+    pub dedup: Option<Dedup>,
     /// `true` if content that compresses to 112 bytes or less may be embedded in the pointer.
     pub may_embed: bool,
     /// The handling by encryption.

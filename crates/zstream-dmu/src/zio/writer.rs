@@ -1,5 +1,7 @@
 //! The writer of blocks: the only code through which blocks of a pool are written.
 
+mod alike;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
@@ -12,6 +14,7 @@ use zstream_format::compress::{DiskForm, compress_for_disk};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
+use self::alike::{Alike, Taken};
 use super::crypt::{DatasetKey, Keyring};
 use super::large_headers::LargeHeaders;
 use super::place::{Demand, GangWrite, Placed, Sum};
@@ -25,7 +28,7 @@ use crate::block::StoredBlock;
 use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
 use crate::lock::lock;
-use crate::zio::{AllocationClass, Space};
+use crate::zio::{AllocationClass, Same, Space};
 
 /// The approximate number of bytes that are passed to the devices at once.
 const TOGETHER_BYTES: usize = 1 << 20;
@@ -242,6 +245,7 @@ impl BlockWriter {
             && before.birth() == self.txg()
             && before.physical_birth() == self.txg()
             && !before.is_dedup()
+            && request.props.dedup.is_none()
             && if before.is_gang() {
                 self.gang(before.dva(0)).is_some()
             } else {
@@ -279,7 +283,7 @@ impl BlockWriter {
             checksum_type: props.checksum,
             object_type: props.object_type,
             level: props.level,
-            dedup: false,
+            dedup: props.dedup.is_some(),
             uses_crypt,
             byte_order,
             logical_birth: self.txg(),
@@ -322,14 +326,15 @@ impl BlockWriter {
         Placed::allocate(&*self.space, prepared.bytes.len() as u64, demand).map(|placed| (placed, true))
     }
 
-    fn write_all(&self, requests: &[WriteRequest<'_>], taken: &mut Vec<Placed>) -> Result<Vec<Written>> {
+    fn write_all(&self, requests: &[WriteRequest<'_>], taken: &mut Taken) -> Result<Vec<Written>> {
         let forms: Vec<Form<'_>> = match requests {
             [request] => vec![self.prepare(request)?],
             _ => requests.par_iter().map(|request| self.prepare(request)).collect::<Result<_>>()?,
         };
         let mut written = Vec::with_capacity(requests.len());
         let mut jobs = Vec::new();
-        for (request, form) in requests.iter().zip(&forms) {
+        let mut alike = Alike::default();
+        for (n, (request, form)) in requests.iter().zip(&forms).enumerate() {
             let prepared = match form {
                 Form::Pointer(pointer) => {
                     written.push(Written { pointer: *pointer, in_place: false });
@@ -337,10 +342,19 @@ impl BlockWriter {
                 }
                 Form::Stored(prepared) => prepared,
             };
+            let is_dedup = match self.find_same(n, request, prepared, &mut alike)? {
+                Some(Same::Shared(pointer)) => {
+                    written.push(Written { pointer, in_place: false });
+                    taken.shared.extend(pointer.is_dedup().then_some(pointer));
+                    continue;
+                }
+                Some(Same::New) => true,
+                Some(Same::Apart) | None => false,
+            };
             let (placed, is_new) =
                 self.place(request, prepared).map_err(|error| error.at_bookmark(request.at))?;
             if is_new {
-                taken.push(placed.clone());
+                taken.places.push(placed.clone());
             }
             let sum = Sum {
                 kind: prepared.block.checksum_type,
@@ -357,7 +371,11 @@ impl BlockWriter {
             if is_new && matches!(placed, Placed::Gang { .. }) {
                 self.remember(dvas[0], placed);
             }
-            let pointer = prepared.seal.put(BlockPointer::normal(&NormalBlock { dvas, ..prepared.block }));
+            let block = NormalBlock { dvas, dedup: is_dedup, ..prepared.block };
+            let pointer = prepared.seal.put(BlockPointer::normal(&block));
+            if is_dedup {
+                alike.new.push((n, taken.places.len() - 1));
+            }
             written.push(Written { pointer, in_place: prepared.in_place });
         }
         let places: Vec<(Dva, &[u8])> = jobs.iter().map(|(place, bytes)| (*place, &**bytes)).collect();
@@ -369,6 +387,7 @@ impl BlockWriter {
                 places.par_chunks(together).try_for_each(|part| self.space.write_places(part))?;
             }
         }
+        self.enter(requests, &forms, &alike, &mut written, taken)?;
         Ok(written)
     }
 }
@@ -389,10 +408,13 @@ impl WriteBlock for BlockWriter {
     }
 
     fn write_blocks(&self, requests: &[WriteRequest<'_>]) -> Result<Vec<Written>> {
-        let mut taken = Vec::new();
+        let mut taken = Taken::default();
         self.write_all(requests, &mut taken).inspect_err(|_| {
-            for placed in &taken {
+            for placed in &taken.places {
                 placed.give_back(&*self.space);
+            }
+            for pointer in &taken.shared {
+                self.discard(pointer);
             }
         })
     }
@@ -411,7 +433,7 @@ impl WriteBlock for BlockWriter {
     }
 
     fn discard(&self, block: &BlockPointer) {
-        if block.kind() == BlockKind::Normal && block.physical_birth() < self.txg() {
+        if block.kind() == BlockKind::Normal && (block.is_dedup() || block.physical_birth() < self.txg()) {
             let result = self.space.free(block);
             debug_assert!(result.is_ok(), "the count of a clone of this group is in memory: {result:?}");
         } else if block.is_gang() {

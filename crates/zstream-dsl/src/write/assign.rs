@@ -117,12 +117,8 @@ impl MosReader<'_> {
         if property.set_once && !is_new {
             return refuse("can only be set when a dataset is created");
         }
-        match property.name {
-            "version" => return Err(Error::unsupported("upgrading a filesystem")),
-            "dedup" if parsed.value != Value::word(2) => {
-                return Err(Error::unsupported("writing deduplicated datasets"));
-            }
-            _ => {}
+        if property.name == "version" {
+            return Err(Error::unsupported("upgrading a filesystem"));
         }
         self.check_value(property, &parsed.value)
     }
@@ -160,10 +156,10 @@ fn needed_feature(property: &Property, value: &Value) -> Option<&'static str> {
         ("recordsize" | "volblocksize", _) if number > OLD_BLOCK_BYTES_MAX => Some("large_blocks"),
         ("compression", Some("lz4")) => Some("lz4_compress"),
         ("compression", Some(name)) if name.starts_with("zstd") => Some("zstd_compress"),
-        ("checksum", Some("sha512")) => Some("sha512"),
-        ("checksum", Some("skein")) => Some("skein"),
-        ("checksum", Some("edonr")) => Some("edonr"),
-        ("checksum", Some("blake3")) => Some("blake3"),
+        ("checksum" | "dedup", Some(name)) => {
+            let name = name.split(',').next().unwrap_or(name);
+            ["sha512", "skein", "edonr", "blake3"].into_iter().find(|feature| *feature == name)
+        }
         ("dnodesize", Some(name)) if name != "legacy" => Some("large_dnode"),
         ("longname", Some("on")) => Some("longname"),
         _ => None,

@@ -2,7 +2,7 @@
 
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::objset::{RedundantMetadata, SetProperties};
-use zstream_dmu::zio::Protection;
+use zstream_dmu::zio::{Dedup, Protection};
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::compress::Compression;
 
@@ -11,16 +11,6 @@ use crate::error::{Error, Result};
 use crate::reader::{Mos, MosReader};
 
 impl<M: Mos> Dataset<M> {
-    /// Returns `true` if a head has deduplication on. Its blocks are written without deduplication, which is allowed;
-    /// OpenZFS deduplicates the blocks that it writes itself.
-    ///
-    /// # Errors
-    /// Fails if the properties cannot be read.
-    pub fn is_dedup_on(&self) -> Result<bool> {
-        let dedup = self.dir().inherited("dedup")?.map(|value| value.u64()).transpose()?;
-        Ok(dedup.is_some_and(|dedup| dedup != u64::from(ChecksumType::OFF.0)))
-    }
-
     /// Returns the write settings of a head.
     ///
     /// # Errors
@@ -41,6 +31,9 @@ impl MosReader<'_> {
         if let Some(checksum) = number("checksum")? {
             properties.checksum =
                 ChecksumType(u8::try_from(checksum).map_err(|_| bad("checksum", checksum))?);
+        }
+        if let Some(number) = number("dedup")? {
+            properties.dedup = dedup(number).ok_or_else(|| bad("dedup", number))?;
         }
         if let Some(compression) = number("compression")? {
             properties.compression =
@@ -70,5 +63,43 @@ impl MosReader<'_> {
             properties.protection = Protection::Keyed;
         }
         Ok(properties)
+    }
+}
+
+/// The bit of the property `dedup` that is set if the content of blocks is compared (`ZIO_CHECKSUM_VERIFY`).
+const VERIFY: u64 = 1 << 8;
+
+/// Returns the meaning of a value of the property `dedup`; `None` if it has none.
+fn dedup(value: u64) -> Option<Option<(ChecksumType, Dedup)>> {
+    let (mut checksum, is_verified) =
+        (ChecksumType(u8::try_from(value & !VERIFY).ok()?), value & VERIFY != 0);
+    match checksum {
+        ChecksumType::OFF => return Some(None),
+        ChecksumType::ON => checksum = ChecksumType::SHA256,
+        ChecksumType::SHA256
+        | ChecksumType::SHA512
+        | ChecksumType::SKEIN
+        | ChecksumType::EDONR
+        | ChecksumType::BLAKE3 => {}
+        _ => return None,
+    }
+    // Different blocks may have the same checksum if it is weak.
+    let is_verified = is_verified || !checksum.is_dedup_capable();
+    Some(Some((checksum, if is_verified { Dedup::Verified } else { Dedup::ByChecksum })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dedup_has_a_checksum_and_may_compare() {
+        assert_eq!(dedup(2), Some(None));
+        assert_eq!(dedup(1), Some(Some((ChecksumType::SHA256, Dedup::ByChecksum))));
+        assert_eq!(dedup(1 | VERIFY), Some(Some((ChecksumType::SHA256, Dedup::Verified))));
+        assert_eq!(dedup(14), Some(Some((ChecksumType::BLAKE3, Dedup::ByChecksum))));
+        assert_eq!(dedup(13), Some(Some((ChecksumType::EDONR, Dedup::Verified))));
+        assert_eq!(dedup(7), None, "fletcher_4 is too weak");
+        assert_eq!(dedup(1 << 20), None);
     }
 }

@@ -48,7 +48,6 @@ impl Receiving<'_> {
         let late = |assignment: &&Assignment| job.head.is_some() || assignment.is_delayed();
         let warnings = self.assign(head, settings.iter().filter(late))?;
         job.warnings.extend(warnings);
-        job.warnings.extend(self.dedup_warning(head)?);
         self.pool.log(Event::Internal("finish receiving", &format!("{name} snap={}", target.snapshot)))?;
         self.commit()?;
         let keyring = self.pool.keyring();
@@ -58,17 +57,6 @@ impl Receiving<'_> {
         let set = self.referred(snapshot, root, job.keys.is_some())?;
         self.received.insert(opening.begin.to_guid, set);
         Ok(())
-    }
-
-    /// Returns a warning, once for each head, if its blocks should be deduplicated.
-    fn dedup_warning(&mut self, head: ObjectId) -> Result<Option<String>> {
-        let dsl = self.pool.dsl();
-        let dataset = dsl.dataset_by_object(head)?;
-        if !dataset.is_dedup_on()? || !self.not_deduplicated.insert(head) {
-            return Ok(None);
-        }
-        let name = dataset.name();
-        Ok(Some(format!("{name} has dedup on: its blocks are written without deduplication")))
     }
 
     /// Returns the objects of a snapshot in the form that references need: as stored if the stream is raw.

@@ -19,7 +19,7 @@ mod fill;
 mod group;
 mod start;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -77,8 +77,6 @@ pub struct Receiving<'p> {
     received: HashMap<Guid, Arc<Objset>>,
     /// The number of snapshots that were checked.
     judged: u64,
-    /// Heads for which a warning about missing deduplication was already given.
-    not_deduplicated: HashSet<ObjectId>,
     is_broken: bool,
     /// `true` if the open transaction group has changes that must not be completed if the next snapshot is refused.
     has_pending: bool,
@@ -117,15 +115,7 @@ struct Job {
 impl<'p> Receiving<'p> {
     /// Starts to receive into a pool.
     pub fn new(pool: &'p mut WritablePool) -> Self {
-        let not_deduplicated = HashSet::new();
-        Self {
-            pool,
-            received: HashMap::new(),
-            judged: 0,
-            not_deduplicated,
-            is_broken: false,
-            has_pending: false,
-        }
+        Self { pool, received: HashMap::new(), judged: 0, is_broken: false, has_pending: false }
     }
 
     /// Returns `true` if the pool failed while it was written, and so has to be opened again.

@@ -17,6 +17,7 @@ use zstream_dmu::brt::{Table, Totals};
 use zstream_dmu::ddt;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::pool::check::Item;
+use zstream_dmu::space::wrong_dedup_histograms;
 use zstream_dmu::zio::BlockCheck;
 use zstream_dsl::scrub::{self, Lines, Part};
 
@@ -146,6 +147,9 @@ impl<'a> Counting<'a> {
             check.totals.saved_bytes = check.totals.saved_bytes.saturating_add(totals.saved_bytes);
             self.check_sums(table, &mut check.sums)?;
         }
+        let pool = &self.open.pool;
+        let wrong = wrong_dedup_histograms(&**pool.mos(), pool.vdevs().tops())?;
+        check.sums.extend(wrong.iter().map(|name| format!("{name}: the histogram is wrong")));
         let all = self.listed.iter().chain(&self.unlisted).chain(&self.dedup);
         let mut wrong: Vec<(Address, Seen)> =
             all.filter(|(_, seen)| seen.recorded != seen.found).map(|(at, seen)| (*at, *seen)).collect();

@@ -35,7 +35,7 @@ use self::ahead::ReadAhead;
 pub use self::copy::{Copied, Reflink};
 use self::files::{FILE_PERMISSIONS, Files, Putting};
 use self::image::sparse;
-use crate::control::{Control, Warning};
+use crate::control::Control;
 use crate::error::{Cause, Error, PutFault, Request, Result};
 use crate::place::keys::unlock_to_write;
 use crate::place::pool::leave;
@@ -112,8 +112,6 @@ pub struct Put {
     files: Option<Files>,
     name: String,
     has_failed: bool,
-    /// Whether a warning is due that the blocks are not deduplicated.
-    is_dedup_on: bool,
 }
 
 /// A filesystem or volume that is written to.
@@ -148,14 +146,13 @@ impl Put {
             head.object()
         };
         unlock_to_write(&mut pool, head, keys)?;
-        let is_dedup_on = pool.dsl().dataset_by_object(head)?.is_dedup_on()?;
         let before = pool.dsl().dataset_by_object(head)?.objset()?;
         let used = quota::used(&before)?;
         let set = pool.open_head(head)?;
         let is_volume = set.objset_type() == ObjsetType::ZVOL;
         let mut target = Target { pool, head, set, written: 0, committed: None, used };
         let files = if is_volume { None } else { Some(Files::open(&mut target, name, options)?) };
-        Ok(Self { target, files, name: name.to_owned(), has_failed: false, is_dedup_on })
+        Ok(Self { target, files, name: name.to_owned(), has_failed: false })
     }
 
     /// True for a volume, which accepts an image but no files.
@@ -174,7 +171,6 @@ impl Put {
         if self.files.is_some() {
             return Err(Request::Filesystem(self.name.clone()).into());
         }
-        self.warn(control);
         if let Input::Path(path) = &image {
             let sparse = sparse(path).map_err(|source| Error::File { path: path.clone(), source })?;
             if let Some((file, size)) = sparse {
@@ -267,13 +263,6 @@ impl Put {
         leave(target.pool, Some(command))
     }
 
-    /// Reports once what is different from what the dataset asks for.
-    fn warn(&mut self, control: &mut Control<'_>) {
-        if std::mem::take(&mut self.is_dedup_on) {
-            control.warn(Warning::NotDeduplicated { dataset: self.name.clone() });
-        }
-    }
-
     fn putting(
         &mut self,
         control: &mut Control<'_>,
@@ -282,7 +271,6 @@ impl Put {
         if self.is_volume() {
             return Err(Request::Volume(self.name.clone()).into());
         }
-        self.warn(control);
         self.attempt(|put| {
             let Self { target, files: Some(Files { writer, rules, now }), .. } = put else { return Ok(()) };
             let (rules, now, walked) = (*rules, *now, Vec::new());

@@ -5,7 +5,7 @@ use zstream_format::compress::Compression;
 use zstream_format::object_type::ObjectType;
 
 use crate::dnode::Dnode;
-use crate::zio::write::{Protection, WriteProps};
+use crate::zio::write::{Dedup, Protection, WriteProps};
 
 /// The level from which metadata has an additional copy with `redundant_metadata=most`.
 const MOST_LEVEL: u8 = 2;
@@ -31,6 +31,8 @@ pub struct SetProperties {
     pub checksum: ChecksumType,
     /// The property `compression`, for data.
     pub compression: Compression,
+    /// The property `dedup`, for data: the checksum function that replaces `checksum`.
+    pub dedup: Option<(ChecksumType, Dedup)>,
     /// The property `copies`, for data: 1 to 3.
     pub copies: u8,
     /// The property `redundant_metadata`.
@@ -49,6 +51,7 @@ impl Default for SetProperties {
         Self {
             checksum: ChecksumType::FLETCHER_4,
             compression: CompressionType::ON.into(),
+            dedup: None,
             copies: 1,
             redundant_metadata: RedundantMetadata::All,
             default_compression: CompressionType::LZ4,
@@ -75,6 +78,9 @@ impl SetProperties {
             ChecksumType::INHERIT => self.checksum,
             own => own,
         };
+        let checksum = self.dedup.map_or(checksum, |(checksum, _)| checksum);
+        // The tables do not have the types of blocks, by which authenticated blocks differ from encrypted ones.
+        let dedup = self.dedup.filter(|_| self.protection == Protection::Plain || object_type.is_encrypted());
         let compression = match dnode.compression {
             CompressionType::INHERIT => self.compression,
             own => own.into(),
@@ -88,6 +94,7 @@ impl SetProperties {
                 _ => compression,
             },
             copies: self.copies(self.copies, object_type),
+            dedup: dedup.map(|(_, dedup)| dedup),
             may_embed: true,
             protection: self.protection,
             small_bytes: self.special_small_blocks,
@@ -120,6 +127,7 @@ impl SetProperties {
             checksum,
             compression: kind.into(),
             copies: self.copies(self.copies + u8::from(more), object_type),
+            dedup: None,
             may_embed: true,
             protection: self.protection,
             small_bytes: 0,

@@ -166,6 +166,23 @@ impl DatasetKey {
         Ok(CryptParams { salt, iv, mac })
     }
 
+    /// Encrypts the stored bytes of a block of an encrypted type like [`encrypt`](Self::encrypt), but with a salt and an
+    /// initialization vector that follow from the content, so that the same content is encrypted in the same way
+    /// (`zio_crypt_generate_iv_salt_dedup`).
+    ///
+    /// # Errors
+    /// Fails if the block is too large for the suite.
+    pub(crate) fn encrypt_alike(&self, stored: &mut [u8]) -> Result<CryptParams> {
+        let mut hmac = self.hmac();
+        hmac.update(stored);
+        let digest = hmac.finalize().into_bytes();
+        let (mut salt, mut iv) = ([0; SALT_BYTES], [0; IV_BYTES]);
+        salt.copy_from_slice(&digest[..SALT_BYTES]);
+        iv.copy_from_slice(&digest[SALT_BYTES..SALT_BYTES + IV_BYTES]);
+        let mac = self.cipher(salt)?.encrypt(&iv, &[], stored)?;
+        Ok(CryptParams { salt, iv, mac })
+    }
+
     /// Encrypts the bytes of a block again with the same parameters, in place. The result is the original stored
     /// content if its MAC matches.
     ///

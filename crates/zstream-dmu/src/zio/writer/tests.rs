@@ -12,6 +12,7 @@ const AT: Bookmark = Bookmark { objset: 1, object: ObjectId(2), level: 0, block:
 
 fn props(copies: u8) -> WriteProps {
     WriteProps {
+        dedup: None,
         object_type: ObjectType::PLAIN_FILE_CONTENTS,
         level: 0,
         checksum: ChecksumType::FLETCHER_4,
