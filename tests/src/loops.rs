@@ -334,7 +334,12 @@ fn children(change: &mut Change<'_>) {
 fn indirect(change: &mut Change<'_>, is_taller: bool) {
     const LEVELS: u64 = 2;
     const MAX_BLOCK: u64 = 16;
-    let found = change.origin.blocks.clone().into_iter().filter(|(_, at)| at.level > 0 && at.objset != 0);
+    let found = change
+        .origin
+        .blocks
+        .clone()
+        .into_iter()
+        .filter(|(_, at)| at.level > 0 && at.objset != 0 && at.object.0 != 0);
     for (pointer, at) in found {
         let mut words = *pointer.words();
         // The pointer of a block in a block of the lowest level is to one of level 0.

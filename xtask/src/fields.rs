@@ -43,7 +43,7 @@ const COMPLETE: &[(&str, &str, &str)] = &[
     (
         "zstream-dmu",
         FORMAT,
-        "CryptParams Kept NormalBlock Numbers ObjectInfo SizedBlock StoredBlock StoredCrypt VdevConfig WrappedKey",
+        "CryptParams NormalBlock Numbers ObjectInfo SizedBlock StoredBlock StoredCrypt VdevConfig WrappedKey",
     ),
     (
         "zstream-dmu",

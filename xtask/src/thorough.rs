@@ -3,7 +3,17 @@
 use crate::run::{Outcome, cargo, find, run};
 
 /// The tests that sample and take more when they are asked to, by parts of their names.
-const SAMPLING: &[&str] = &["hostile_", "interrupted::", "check_sweep::", "two_writers_at_once"];
+const SAMPLING: &[&str] = &[
+    "hostile_",
+    "interrupted::",
+    "check_sweep::",
+    "two_writers_at_once",
+    "failing_steps::",
+    "loops::",
+    "bombs::",
+    "many_snapshots::",
+    "very_many_names",
+];
 /// Those of them that need OpenZFS's `zdb` too.
 const SAMPLING_WITH_ZDB: &[&str] = &["a_crash_at_every_write"];
 

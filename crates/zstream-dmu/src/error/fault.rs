@@ -122,7 +122,7 @@ pub enum Fault {
         name: String,
     },
     /// No copy of a block could be read. There is an error for each attempt.
-    #[error("no copy is intact: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("no copy is intact: {}", attempts(.0))]
     NoGoodCopy(Vec<Error>),
     /// Too few members of a vdev are present.
     #[error("{vdev} is missing {missing} of {children} members, at most {allowed} may be missing")]
@@ -267,4 +267,14 @@ fn no_such_pool(requested: Option<&str>, found: &[String], instead: &[String]) -
     } else {
         format!("no pool{requested} found, available: {}", found.join(", "))
     }
+}
+
+/// Lists the errors of attempts. An attempt that consists of attempts itself is listed with them.
+fn attempts(errors: &[Error]) -> String {
+    const NONE: &str = "no copy is intact: ";
+    let each = errors.iter().map(|error| {
+        let text = error.to_string();
+        text.strip_prefix(NONE).map_or_else(|| text.clone(), str::to_owned)
+    });
+    each.collect::<Vec<_>>().join("; ")
 }

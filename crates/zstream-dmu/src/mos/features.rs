@@ -94,7 +94,6 @@ features! {
     "head_errlog" "com.delphix:head_errlog" "error logs by dataset" auto [];
     "blake3" "org.openzfs:blake3" "checksum blake3" dataset ["extensible_dataset"];
     "block_cloning" "com.fudosecurity:block_cloning" "blocks that files share, in block reference tables" write [];
-    "block_cloning_endian" "com.truenas:block_cloning_endian" "block reference tables in one byte order" write [];
     "vdev_zaps_v2" "com.klarasystems:vdev_zaps_v2" "properties of the root vdev" mos [];
     "redaction_list_spill" "com.delphix:redaction_list_spill" "redaction lists of many snapshots" ["redaction_bookmarks"];
     "raidz_expansion" "org.openzfs:raidz_expansion" "raidz vdevs can be widened" mos [];

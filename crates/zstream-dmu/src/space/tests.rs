@@ -325,8 +325,9 @@ fn classes_fall_back_to_the_normal_one_and_log_devices_are_left_alone() {
     let space = Allocator::create(reader, &spaces, FORM, Txg(4)).unwrap();
     space.set_reserve(Reserve::Nothing);
     let vdev = |class| space.allocate(16 << 20, 1, class).map(|places| places[0].vdev()).ok();
-    assert_eq!(vdev(AllocationClass::Dedup), Some(0));
-    assert_eq!([(); 3].map(|()| vdev(AllocationClass::Special)), [Some(1), Some(1), Some(0)]);
+    // Deduplication tables are metadata where no vdev is for them.
+    assert_eq!(vdev(AllocationClass::Dedup), Some(1));
+    assert_eq!([(); 3].map(|()| vdev(AllocationClass::Special)), [Some(1), Some(0), Some(0)]);
     assert_eq!([AllocationClass::Special, AllocationClass::Normal].map(vdev), [None, None]);
     assert_eq!(space.space_use().capacity, 64 << 20);
 }

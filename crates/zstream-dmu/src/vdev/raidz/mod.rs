@@ -216,9 +216,9 @@ impl Place<'_> {
         let mut wrong: BTreeSet<usize> = blamed(stripe.wrong(data), source).collect();
         let missing = stripe.missing();
         if reading.effort == Effort::EveryCopy {
-            for source in 0..self.sources() {
-                let again = self.read_all(stripe.map, source, &mut Vec::new());
-                wrong.extend(blamed(again.wrong(data), source));
+            for other in (0..self.sources()).filter(|other| *other != source) {
+                let again = self.read_all(stripe.map, other, &mut Vec::new());
+                wrong.extend(blamed(again.wrong(data), other));
             }
         }
         for (children, cause) in [(wrong, DamageCause::Wrong), (missing, DamageCause::Unreadable)] {
