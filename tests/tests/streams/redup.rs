@@ -95,7 +95,7 @@ fn refused(change: impl Fn(&mut zstream_format::record::WriteByref), words: &str
 #[test]
 fn references_that_lead_nowhere() {
     refused(|byref| byref.ref_object = 77.into(), "cannot be resolved: no WRITE before it has this block");
-    refused(|byref| byref.ref_guid = 77.into(), "of snapshot 4d cannot be resolved");
+    refused(|byref| byref.ref_guid = 77.into(), "of snapshot 77 cannot be resolved");
     refused(|byref| byref.ref_offset += 131_072 * 2, "cannot be resolved");
     refused(|byref| byref.length = 4096, "the block is 131072 bytes, expected 4096");
 }

@@ -82,7 +82,7 @@ fn the_only_snapshot_needs_no_name() {
     let outcome = in_streams(&["fs-incr"], &[], &["ls"]);
     assert_eq!(outcome.code, 1, "an increment alone is half of it");
     assert!(
-        String::from_utf8_lossy(&outcome.stderr).contains("554a8a31af7551eb"),
+        String::from_utf8_lossy(&outcome.stderr).contains("6145876587502195179"),
         "the guid it needs is named"
     );
 }
