@@ -154,7 +154,7 @@ fn large_headers_are_freed_with_their_blocks() {
     // A place that is lost, or freed but in use, is reported.
     let check = run_on(&image, &["pool", "check"]);
     assert_eq!(check.code, 0, "{}", String::from_utf8_lossy(&[check.stdout, check.stderr].concat()));
-    let pool = Pool::open(&[image.clone()], &OpenOptions::default()).expect("a pool");
+    let pool = Pool::open(std::slice::from_ref(&image), &OpenOptions::default()).expect("a pool");
     for (vdev, lost) in unreached(&pool) {
         assert!(lost.is_empty(), "vdev {vdev}: {lost:?}");
     }

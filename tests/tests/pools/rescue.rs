@@ -60,7 +60,7 @@ fn the_newest_sound_group_is_found() {
     // Without that of any group, there is none.
     for (txg, _) in &after[1..] {
         let options = OpenOptions { txg: Some(Txg(*txg)), ..OpenOptions::default() };
-        if let Ok(pool) = Pool::open(&[image.clone()], &options) {
+        if let Ok(pool) = Pool::open(std::slice::from_ref(&image), &options) {
             destroy(&image, &pool.uberblock().root);
         }
     }
