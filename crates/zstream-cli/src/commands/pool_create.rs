@@ -44,8 +44,8 @@ pub(crate) struct Args {
     /// Name of the pool
     #[arg(value_name = "NAME")]
     name: String,
-    /// Files and disks, and keywords: mirror, raidz1, raidz2, raidz3, special, dedup, log, and
-    /// draid[PARITY][:DATAd][:CHILDRENc][:SPARESs]
+    /// Files and disks, and keywords: mirror, raidz1, raidz2, raidz3, special, dedup, log, and draid, also with
+    /// numbers, such as draid2:4d:11c:1s (parity, data, children, spares)
     #[arg(value_name = "VDEV", required = true)]
     vdevs: Vec<String>,
 }

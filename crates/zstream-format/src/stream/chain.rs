@@ -133,8 +133,8 @@ impl Chain {
         header.record_type() == Some(RecordType::Begin) || self.section == Section::Package
     }
 
-    /// Verifies the checksums in a header. `before` is the sum before its first byte (zero if it
-    /// [restarts](Self::restarts_at)), `inside` the sum after its byte 279.
+    /// Verifies the checksums in a header. `before` is the sum before its first byte (zero if the sum
+    /// restarts), `inside` the sum after its byte 279.
     ///
     /// # Errors
     /// Fails if a checksum does not match, and if a byte that no checksum covers is not zero.

@@ -39,7 +39,7 @@ pub fn assert_round_trips<T: Field + PartialEq + std::fmt::Debug>(raw: &[u8]) {
     assert_eq!(swapped, raw, "{name} swapped twice");
 }
 
-/// A test that [`assert_round_trips`](crate::wire::assert_round_trips) of each of these structures, with noise and with
+/// A test that [`assert_round_trips`] of each of these structures, with noise and with
 /// extreme values; for the test modules of crates that declare structures.
 #[macro_export]
 macro_rules! round_trips {

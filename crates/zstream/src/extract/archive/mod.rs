@@ -55,7 +55,7 @@ impl<W: Write> Archive<W> {
 
     /// Adds the tree at a path of the filesystem.
     ///
-    /// A file whose first [`CHUNK_BYTES`] cannot be read is skipped. A file with a read error after them ends the
+    /// A file whose first [`CHUNK_BYTES`](crate::CHUNK_BYTES) cannot be read is skipped. A file with a read error after them ends the
     /// archive, because its size is already written.
     pub(super) fn add(
         &mut self,
