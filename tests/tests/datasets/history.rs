@@ -240,7 +240,9 @@ fn seed() -> u64 {
 #[test]
 #[ignore = "needs OpenZFS's zdb: cargo xtask interop"]
 fn interop_long_random_histories_are_clean_to_zdb() {
-    for (seed, (words, ashift)) in (seed()..).zip(KINDS) {
+    // The dRAID vdev, the last kind, is full after some 1,000 steps, and most steps then do nothing.
+    let kinds = KINDS.into_iter().filter(|(words, _)| !words.starts_with("draid"));
+    for (seed, (words, ashift)) in (seed()..).zip(kinds) {
         let mut history = History::new(words, ashift, seed);
         for _ in 0..8 {
             history.run(250);
