@@ -111,12 +111,24 @@ impl References {
         dsize: &dyn Fn(Dva) -> u64,
         block: &BlockPointer,
     ) -> Result<bool> {
+        self.change(mos, dsize, block, |entry| entry.drop_reference(block))
+    }
+
+    /// Changes the entry of a block. Returns what `change` returns, `true` if it changed the entry; `false` if no table
+    /// has the block.
+    fn change(
+        &mut self,
+        mos: &dyn ObjectSet,
+        dsize: &dyn Fn(Dva) -> u64,
+        block: &BlockPointer,
+        change: impl FnOnce(&mut Entry) -> Result<bool>,
+    ) -> Result<bool> {
         let key = Key::of(block);
         let Some(touched) = self.find(mos, dsize, block.checksum_type(), key)? else { return Ok(false) };
-        let is_shared = touched.entry.drop_reference(block)?;
-        touched.is_dirty |= is_shared;
-        self.is_dirty |= is_shared;
-        Ok(is_shared)
+        let is_changed = change(&mut touched.entry)?;
+        touched.is_dirty |= is_changed;
+        self.is_dirty |= is_changed;
+        Ok(is_changed)
     }
 
     /// Adds a reference to a block. Returns `false` if no table has it.
@@ -130,12 +142,7 @@ impl References {
         dsize: &dyn Fn(Dva) -> u64,
         block: &BlockPointer,
     ) -> Result<bool> {
-        let key = Key::of(block);
-        let Some(touched) = self.find(mos, dsize, block.checksum_type(), key)? else { return Ok(false) };
-        let is_shared = touched.entry.add_reference(block);
-        touched.is_dirty |= is_shared;
-        self.is_dirty |= is_shared;
-        Ok(is_shared)
+        self.change(mos, dsize, block, |entry| Ok(entry.add_reference(block)))
     }
 
     /// Returns a block with the content of `block` for a pointer to this number of copies.
