@@ -61,10 +61,7 @@ fn ganged_histories(pools: &[(&'static str, u8, u64)], features: &[&str], zdb: &
     for (seed, &(words, ashift, whole_max)) in (seed()..).zip(pools) {
         let mut history = History::with_features(words, ashift, seed, features).and_ganged(whole_max);
         for _ in 0..4 {
-            history.run(100);
-            let dir = tempfile::tempdir().expect("a directory");
-            history.judge(Some(dir.path()));
-            openzfs::assert_no_leaks_by(zdb, dir.path(), POOL);
+            is_clean_after(&mut history, 100, zdb);
         }
         println!("{words}, seed {seed}: {:?}", history.done);
     }
@@ -145,10 +142,7 @@ fn interop_random_histories_of_deduplicated_blocks_are_clean_to_zdb() {
     for (seed, (words, ashift)) in (seed()..).zip(KINDS) {
         let mut history = History::deduplicating(words, ashift, seed);
         for _ in 0..4 {
-            history.run(100);
-            let dir = tempfile::tempdir().expect("a directory");
-            history.judge(Some(dir.path()));
-            openzfs::assert_no_leaks(dir.path(), POOL);
+            is_clean_after(&mut history, 100, "zdb");
         }
         println!("{words}, seed {seed}: {:?}", history.done);
     }
@@ -178,10 +172,7 @@ fn interop_random_histories_of_members_that_come_and_go_are_clean_to_zdb() {
         for round in 0..3 {
             for absent in away {
                 history.without(absent);
-                history.run(100);
-                let dir = tempfile::tempdir().expect("a directory");
-                history.judge(Some(dir.path()));
-                openzfs::assert_no_leaks(dir.path(), POOL);
+                is_clean_after(&mut history, 100, "zdb");
             }
             println!("{words}, seed {seed}, round {round}: {:?}", history.done);
         }
@@ -195,10 +186,7 @@ fn interop_random_histories_of_clones_are_clean_to_zdb() {
     for (seed, (words, ashift)) in ((seed() | 1)..).step_by(2).zip(KINDS) {
         let mut history = History::cloning(words, ashift, seed);
         for _ in 0..6 {
-            history.run(100);
-            let dir = tempfile::tempdir().expect("a directory");
-            history.judge(Some(dir.path()));
-            openzfs::assert_no_leaks(dir.path(), POOL);
+            is_clean_after(&mut history, 100, "zdb");
         }
         println!("{words}, seed {seed}: {:?}", history.done);
     }
@@ -223,13 +211,18 @@ fn interop_random_histories_with_checkpoints_are_clean_to_zdb() {
     for (seed, (words, ashift)) in (seed()..).zip(KINDS) {
         let mut history = History::checkpointed(words, ashift, seed);
         for _ in 0..8 {
-            history.run(100);
-            let dir = tempfile::tempdir().expect("a directory");
-            history.judge(Some(dir.path()));
-            openzfs::assert_no_leaks(dir.path(), POOL);
+            is_clean_after(&mut history, 100, "zdb");
         }
         println!("{words}, seed {seed}: {:?}", history.done);
     }
+}
+
+/// Runs these steps. The pool is then that of the model, and this `zdb` finds it clean.
+fn is_clean_after(history: &mut History, steps: usize, zdb: &str) {
+    history.run(steps);
+    let dir = tempfile::tempdir().expect("a directory");
+    history.judge(Some(dir.path()));
+    openzfs::assert_no_leaks_by(zdb, dir.path(), POOL);
 }
 
 fn seed() -> u64 {
@@ -247,10 +240,7 @@ fn interop_long_random_histories_are_clean_to_zdb() {
     for (seed, (words, ashift)) in (seed()..).zip(kinds) {
         let mut history = History::new(words, ashift, seed);
         for _ in 0..8 {
-            history.run(250);
-            let dir = tempfile::tempdir().expect("a directory");
-            history.judge(Some(dir.path()));
-            openzfs::assert_no_leaks(dir.path(), POOL);
+            is_clean_after(&mut history, 250, "zdb");
         }
         println!("{words}, seed {seed}: {:?}", history.done);
     }
