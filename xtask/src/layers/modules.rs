@@ -61,7 +61,7 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "xtask",
         "run measure pairs bench_send bench_check bench_put bench_verify interop_vm bench_recv bench \
-         check demo fields fuzz_coverage fuzz interop layers licences packages thorough",
+         check demo fuzz_coverage fuzz interop layers fields licences packages thorough",
     ),
 ];
 

@@ -116,7 +116,7 @@ structure! {
 impl Variant {
     /// Returns whether there is a block.
     #[must_use]
-    pub fn is_used(&self) -> bool {
+    pub(crate) fn is_used(&self) -> bool {
         self.birth.0 != 0
     }
 

@@ -241,7 +241,7 @@ impl Table {
                     zap::Key::Name(_) => None,
                 };
                 let key = key.ok_or_else(|| {
-                    Error::corrupt("deduplication table", format!("key {} has not 5 words", entry.key))
+                    Error::corrupt("deduplication table", format!("key {} does not have 5 words", entry.key))
                 })?;
                 if !self.logged.contains_key(&key) {
                     visit(class, key, &Entry::decode(entry.value.bytes()?, self.is_flat())?)?;

@@ -94,6 +94,7 @@ pub fn full_name(name: &str) -> &str {
 
 /// The properties of a new pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PoolProperties {
     /// The logarithm of the sector size, if it is set.
     pub ashift: Option<u8>,

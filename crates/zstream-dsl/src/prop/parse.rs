@@ -57,7 +57,7 @@ pub fn parse(name: &str, text: &str) -> Result<Parsed> {
     }
     let property = Property::find(name).ok_or_else(|| Fault::NoProperty(name.to_owned()))?;
     if property.name.starts_with("default") && property.name.ends_with("quota") {
-        let why = format!("property {} can only be set in a filesystem that exists", property.name);
+        let why = format!("property {} can only be set in an existing filesystem", property.name);
         return Err(Error::bad_property(why));
     }
     if property.read_only && !property.set_once {

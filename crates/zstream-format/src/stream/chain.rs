@@ -80,7 +80,7 @@ impl Default for Chain {
 impl Chain {
     /// The position of the next record.
     #[must_use]
-    pub fn section(&self) -> Section {
+    pub(crate) fn section(&self) -> Section {
         self.section
     }
 

@@ -1,6 +1,6 @@
 //! `zstream pool get`, `set` and `upgrade`: properties and features of a pool, as `zpool` has them.
 
-use zstream::json::{PoolHead, PoolMember, pool_properties as properties_json};
+use zstream::json::{PoolMember, pool_properties as properties_json};
 use zstream::pools::{
     PoolProperty, checkpoint_pool, discard_checkpoint, missing_features, pool_properties, pool_property,
     set_pool, upgrade_pool, version_before_features,
@@ -92,13 +92,7 @@ impl Get {
         let member =
             |property: &PoolProperty| (property.name.clone(), property.show(literal), property.source.kind());
         let properties: Vec<PoolMember> = found.iter().map(member).collect();
-        let head = PoolHead {
-            name: open.pool.name(),
-            state: &open.pool.health().to_string(),
-            guid: open.pool.guid().0,
-            txg: open.pool.txg().0,
-        };
-        properties_json("zpool get", &head, &properties, self.json_int)
+        properties_json("zpool get", &open.pool, &properties, self.json_int)
     }
 }
 
@@ -162,7 +156,7 @@ pub(crate) fn upgrade_all(options: &PoolOptions) -> Result<(), Failure> {
     let mut is_all = true;
     for (pool, guid) in place.pools()? {
         if let Err(failure) = upgrade_one(&place.clone().named(guid.to_string()), &pool) {
-            eprintln!("zstream: {pool}: {}", failure.message());
+            eprintln!("zstream: {pool}: {}", failure.message().unwrap_or_default());
             is_all = false;
         }
     }
