@@ -27,7 +27,7 @@ use zstream_dmu::zap::Value;
 use zstream_dmu::zio::crypt::{KeyFormat, Keyring, WrappingKey};
 use zstream_dsl::prop::parse;
 use zstream_dsl::scrub::{self, Lines};
-use zstream_dsl::write::{Setting, Wrapping, WritablePool};
+use zstream_dsl::write::{Setting, Tx, Wrapping, WritablePool};
 use zstream_dsl::{CryptoKey, Dsl};
 use zstream_format::algorithm::CryptSuite;
 use zstream_format::errno::Errno;
@@ -472,14 +472,14 @@ impl History {
         match (what, snapshot) {
             (0 | 22, _) if heads.len() < HEADS_MAX => {
                 let tree = if what == 0 { Tree::default() } else { Tree::volume() };
-                let head = pool.tx().create(&new, false)?;
+                let head = verb(pool, |tx| tx.create(&new, false))?;
                 encrypt_as_above(pool, head, &new)?;
                 fill_new(pool, head, &tree)?;
                 self.trees.insert(head, tree);
                 Ok(())
             }
             (1..=6, _) if snapshots.len() < SNAPSHOTS_MAX => {
-                let made = pool.tx().snapshot(&[format!("{name}@s{count}")])?;
+                let made = verb(pool, |tx| tx.snapshot(&[format!("{name}@s{count}")]))?;
                 let tree = self.trees[&head].clone();
                 self.trees.insert(made[0], tree);
                 unlock(pool)
@@ -491,10 +491,10 @@ impl History {
                 unlock(pool)
             }
             (9..=12, Some((doomed, _))) => {
-                Ok(pool.tx().destroy_snapshots(&[doomed], some.is_multiple_of(4))?)
+                verb(pool, |tx| tx.destroy_snapshots(&[doomed], some.is_multiple_of(4)))
             }
-            (13, _) => Ok(pool.tx().destroy(&name)?),
-            (14, _) => Ok(pool.tx().promote(&name)?),
+            (13, _) => verb(pool, |tx| tx.destroy(&name)),
+            (14, _) => verb(pool, |tx| tx.promote(&name)),
             (15 | 16, _) => {
                 let last = pool.dsl().dataset_by_object(head)?.phys().prev_snapshot;
                 pool.rollback(&name, None)?;
@@ -503,33 +503,25 @@ impl History {
                 self.trees.insert(head, tree);
                 Ok(())
             }
-            (17, _) => Ok(pool.tx().rename(&name, &format!("{}/r{count}", heads[some % heads.len()].0))?),
+            (17, _) => {
+                verb(pool, |tx| tx.rename(&name, &format!("{}/r{count}", heads[some % heads.len()].0)))
+            }
             (18, Some((snapshot, _))) => {
                 let of = snapshot.split('@').next().unwrap_or_default();
-                Ok(pool.tx().bookmark(&snapshot, &format!("{of}#b{count}"))?)
+                verb(pool, |tx| tx.bookmark(&snapshot, &format!("{of}#b{count}")))
             }
-            (19, _) => mark.map_or(Ok(()), |mark| Ok(pool.tx().destroy_bookmark(&mark)?)),
+            (19, _) => mark.map_or(Ok(()), |mark| verb(pool, |tx| tx.destroy_bookmark(&mark))),
             (20, Some((snapshot, _))) => {
                 let others = snapshots.iter().map(|(name, _)| name).filter(|name| **name != snapshot);
                 let others: Vec<String> = others.skip(some % 3).step_by(3).take(some % 3).cloned().collect();
                 let unlinked = zstream_zpl::settings::unlinked;
-                Ok(pool.tx().redact(&snapshot, &format!("r{count}"), &others, unlinked)?)
+                verb(pool, |tx| tx.redact(&snapshot, &format!("r{count}"), &others, unlinked))
             }
-            (21, Some((snapshot, _))) if some.is_multiple_of(2) => Ok(pool.tx().hold("tag", &[snapshot])?),
-            (21, Some((snapshot, _))) => Ok(pool.tx().release("tag", &[snapshot])?),
-            _ => {
-                let settings = [
-                    ("reservation", (some % 3) << 20),
-                    ("refreservation", (some % 3) << 20),
-                    ("compression", [2, 3, 15][some % 3]),
-                    ("checksum", [7, 8, 10, 11][some % 4]),
-                    ("copies", 1 + some % 3),
-                    ("redundant_metadata", some % 2),
-                    ("snapshot_limit", 100),
-                ];
-                let (name, value) = settings[some / 7 % settings.len()];
-                Ok(pool.tx().set_property(head, name, &Setting::Local(Value::word(value as u64)))?)
+            (21, Some((snapshot, _))) if some.is_multiple_of(2) => {
+                verb(pool, |tx| tx.hold("tag", &[snapshot]))
             }
+            (21, Some((snapshot, _))) => verb(pool, |tx| tx.release("tag", &[snapshot])),
+            _ => set_something(pool, head, some),
         }
     }
 
@@ -706,12 +698,42 @@ fn unlock(pool: &mut WritablePool) -> Result<()> {
     Ok(roots.into_iter().try_for_each(|root| pool.load_key(root, &KEY).map(drop))?)
 }
 
+/// Sets a property of a head.
+fn set_something(pool: &mut WritablePool, head: ObjectId, some: usize) -> Result<()> {
+    let settings = [
+        ("reservation", (some % 3) << 20),
+        ("refreservation", (some % 3) << 20),
+        ("compression", [2, 3, 15][some % 3]),
+        ("checksum", [7, 8, 10, 11][some % 4]),
+        ("copies", 1 + some % 3),
+        ("redundant_metadata", some % 2),
+        ("snapshot_limit", 100),
+    ];
+    let (name, value) = settings[some / 7 % settings.len()];
+    verb(pool, |tx| tx.set_property(head, name, &Setting::Local(Value::word(value as u64))))
+}
+
+/// Makes one change of datasets. What is refused has changed nothing, but where the pool is full.
+fn verb<T>(
+    pool: &mut WritablePool,
+    change: impl FnOnce(&mut Tx<'_>) -> zstream_dsl::error::Result<T>,
+) -> Result<T> {
+    let mut tx = pool.tx();
+    let result = change(&mut tx).map_err(Error::from);
+    if let Err(error) = &result
+        && errno(error) != FULL
+    {
+        assert!(!tx.has_changed(), "a verb was refused after it had changed something: {error}");
+    }
+    result
+}
+
 /// Gives a new head the key of the dataset above it, where that has one.
 fn encrypt_as_above(pool: &mut WritablePool, head: ObjectId, name: &str) -> Result<()> {
     let (above, _) = name.rsplit_once('/').expect("a dataset above");
     let keys = CryptoKey::of(&*pool.dsl().dir(above)?)?;
     let Some(keys) = keys else { return Ok(()) };
-    let wrapping = pool.wrapping(keys.root).cloned().expect("a key that was loaded");
+    let wrapping = pool.wrapping(keys.root)?.expect("a key that was loaded");
     Ok(pool.encrypt(head, keys.wrapped.suite, &wrapping, None)?)
 }
 
