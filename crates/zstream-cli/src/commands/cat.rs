@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
 use zstream::extract::write_content;
-use zstream_dsl::prop::parse_bytes;
+use zstream_format::number::parse_bytes;
 use zstream_zpl::volume;
 
 use crate::failure::Failure;

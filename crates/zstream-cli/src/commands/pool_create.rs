@@ -1,7 +1,7 @@
 //! `zstream pool create`.
 
 use zstream::create::NewPool;
-use zstream_dsl::prop::parse_bytes;
+use zstream_format::number::parse_bytes;
 
 use crate::change::command_line;
 use crate::failure::Failure;

@@ -256,6 +256,12 @@ impl Entry {
         self.variants[first..].iter().map(|variant| variant.references).fold(0, u64::saturating_add)
     }
 
+    /// Returns the time in seconds since 1970 since which a flat entry has one reference; `None` if it has several.
+    #[must_use]
+    pub fn unique_since(&self) -> Option<u64> {
+        self.class_start.filter(|_| self.references() == 1)
+    }
+
     /// Sets the time of the change, if the entry has it.
     pub(crate) fn set_time(&mut self, now: u64) {
         self.class_start = self.class_start.map(|_| now);

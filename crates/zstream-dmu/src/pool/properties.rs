@@ -1,7 +1,10 @@
 //! Properties of pools, for new pools (`-o property=value` of `zpool create`) and existing ones (`zpool set`).
 
+use zstream_format::number::parse_bytes;
+
 use super::compatibility::compatible;
 use super::maintained::{FeatureSet, check_can_enable};
+use crate::ddt::QUOTA;
 use crate::error::{Error, Result};
 use crate::mos::Feature;
 use crate::vdev::config::ASHIFT_RANGE;
@@ -74,6 +77,16 @@ const SHORT_NAMES: [(&str, &str); 15] = [
     ("rdonly", "readonly"),
     ("replace", "autoreplace"),
 ];
+
+/// Parses a limit of deduplication tables: a number of bytes, `none`, which is stored as 0, or `auto`, the limit of the
+/// vdevs that are for the tables, which is stored as the largest number.
+fn parse_dedup_table_quota(value: &str) -> Result<u64> {
+    match value {
+        "none" => Ok(0),
+        "auto" => Ok(u64::MAX),
+        _ => parse_bytes(value).ok_or_else(|| bad_value(QUOTA, value, "a number of bytes, none or auto")),
+    }
+}
 
 /// Returns the full name of a property: commands take the short names of some, too (`propname_match`).
 #[must_use]
@@ -170,7 +183,12 @@ impl PoolProperties {
             "cachefile" if value == "none" => {}
             "multihost" if value == "off" => {}
             "version" if value == "5000" => {}
-            "altroot" | "bootfs" | "cachefile" | "dedup_table_quota" | "multihost" | "version" => {
+            QUOTA => {
+                let number = parse_dedup_table_quota(value)?;
+                self.stored.retain(|(stored, _)| stored != name);
+                self.stored.push((name.to_owned(), number));
+            }
+            "altroot" | "bootfs" | "cachefile" | "multihost" | "version" => {
                 return Err(Error::unsupported(format!("{name}={value} in a new pool")));
             }
             _ => return Err(Error::bad_request(format!("pool property {name:?} does not exist"))),
@@ -275,9 +293,8 @@ impl PoolChange {
             ("altroot" | "cachefile" | "readonly", _) => Err(Error::unsupported(format!(
                 "{name}, which belongs to an imported pool and is not stored in it,"
             ))),
-            ("dedup_table_quota" | "multihost" | "version", _) => {
-                Err(Error::unsupported(format!("setting {name}={value}")))
-            }
+            (QUOTA, _) => Ok(Self::Number { value: parse_dedup_table_quota(&value)?, name }),
+            ("multihost" | "version", _) => Err(Error::unsupported(format!("setting {name}={value}"))),
             _ => Err(Error::bad_request(format!("pool property {name:?} does not exist"))),
         }
     }
@@ -342,6 +359,10 @@ mod tests {
             );
         }
         assert_eq!(parse(&["replace=on"]).unwrap().stored, [("autoreplace".to_owned(), 1)]);
+        for (text, number) in [("none", 0), ("auto", u64::MAX), ("64K", 65536)] {
+            let stored = parse(&["ddtquota=1G", &format!("dedup_table_quota={text}")]).unwrap().stored;
+            assert_eq!(stored, [(QUOTA.to_owned(), number)]);
+        }
         let bare = PoolProperties::parse(&["feature@bookmarks=enabled"], true).unwrap();
         assert_eq!(bare.features.iter().count(), 2);
     }
@@ -355,6 +376,7 @@ mod tests {
             ("feature@x=enabled", "feature x not found"),
             ("feature@lz4_compress=maybe", "expected enabled or disabled"),
             ("multihost=on", "not supported"),
+            ("dedup_table_quota=much", "expected a number of bytes, none or auto"),
             ("size=3", "does not exist"),
             ("ashift", "expected property=value"),
             ("compatibility=no-such-set", "set of compatible features no-such-set not found"),

@@ -30,7 +30,7 @@ use zstream_dmu::objset::Objset;
 use zstream_dmu::zap;
 use zstream_format::object_type::ObjsetType;
 
-pub use self::parse::{Parsed, parse, parse_assignment, parse_bytes};
+pub use self::parse::{Parsed, parse, parse_assignment};
 pub use self::single::Single;
 pub use self::space::PoolSpace;
 pub use self::table::{Kind, PROPERTIES, Property, Types};

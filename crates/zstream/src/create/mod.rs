@@ -6,8 +6,9 @@ mod reservation;
 
 use zstream_dmu::zap::{NormFlags, Value};
 use zstream_dsl::error::Error as DatasetError;
-use zstream_dsl::prop::{Parsed, Types, parse, parse_assignment, parse_bytes};
+use zstream_dsl::prop::{Parsed, Types, parse, parse_assignment};
 use zstream_dsl::write::{Setting, WritablePool};
+use zstream_format::number::parse_bytes;
 use zstream_format::object_type::ObjsetType;
 use zstream_zpl::create::{NewFilesystem, create_filesystem, create_volume};
 use zstream_zpl::settings::{has_master_node, setting};

@@ -4,6 +4,7 @@ mod check;
 mod groups;
 mod properties;
 
+use zstream::Prune;
 use zstream::describe::PoolDescription;
 
 use super::pool_create;
@@ -64,6 +65,29 @@ Examples:
         #[arg(value_name = "POOL")]
         pool: String,
     },
+    /// Removes entries that share nothing from the deduplication tables
+    ///
+    /// An entry with one reference takes space in the table and shares nothing until its content is written again. Its
+    /// block stays, and is freed like one that was not deduplicated. Works on fast tables (feature@fast_dedup). With
+    /// dedup_table_quota, a pool limits the size of its tables instead.
+    #[command(
+        group(clap::ArgGroup::new("which").required(true)),
+        after_long_help = "\
+Examples:
+  zstream -d disk.img pool ddtprune -d 90 tank
+  zstream -d disk.img pool ddtprune -p 25 tank"
+    )]
+    Ddtprune {
+        /// Remove entries that have had one reference for so many days
+        #[arg(short, value_name = "DAYS", group = "which", value_parser = clap::value_parser!(u32))]
+        days: Option<u32>,
+        /// Remove so many percent of the entries with one reference, the oldest first
+        #[arg(short, value_name = "PERCENT", group = "which", value_parser = clap::value_parser!(u8).range(1..=100))]
+        percent: Option<u8>,
+        /// Name of the pool
+        #[arg(value_name = "POOL")]
+        pool: String,
+    },
     /// Shows properties of the pool, and its features
     ///
     /// The output has the format of `zpool get`. Values that exist only for an imported pool are shown as `-`.
@@ -74,8 +98,8 @@ Examples:
     Get(properties::Get),
     /// Sets properties of the pool, or enables features
     ///
-    /// PROPERTY is one of autoexpand, autoreplace, autotrim, ashift, bootfs, comment, compatibility, delegation,
-    /// failmode, listsnapshots, a user property (its name contains a colon; without a value it is removed), or
+    /// PROPERTY is one of autoexpand, autoreplace, autotrim, ashift, bootfs, comment, compatibility,
+    /// dedup_table_quota, delegation, failmode, listsnapshots, a user property (its name contains a colon; without a value it is removed), or
     /// feature@NAME, whose only value is `enabled`. A feature cannot be disabled again.
     #[command(after_long_help = "\
 Examples:
@@ -151,6 +175,12 @@ impl Args {
                 Ok(())
             }
             Command::Checkpoint { discard, pool } => properties::checkpoint(options, pool, *discard),
+            Command::Ddtprune { days, percent, pool } => {
+                let older = days.map(|days| Prune::Older(u64::from(days) * 86400));
+                let prune = older.or(percent.map(Prune::Percent));
+                let prune = prune.ok_or_else(|| Failure::usage("expected -d DAYS or -p PERCENT"))?;
+                properties::ddtprune(options, pool, prune)
+            }
             Command::Get(args) => args.run(options),
             Command::Set(args) => args.run(options),
             Command::Upgrade { all: true, .. } => properties::upgrade_all(options),

@@ -5,7 +5,7 @@ use zstream::pools::{
     PoolProperty, checkpoint_pool, discard_checkpoint, missing_features, pool_properties, pool_property,
     set_pool, upgrade_pool, version_before_features,
 };
-use zstream::{OpenPool, PoolPlace};
+use zstream::{OpenPool, PoolPlace, Prune, prune_dedup};
 
 use crate::change::{change, command_line};
 use crate::datasets::fields;
@@ -116,6 +116,14 @@ pub(crate) fn checkpoint(options: &PoolOptions, name: &str, discard: bool) -> Re
         true => Ok(discard_checkpoint(pool)?),
         false => Ok(checkpoint_pool(pool).map(drop)?),
     })
+}
+
+/// Removes entries from the deduplication tables, and prints their number.
+pub(crate) fn ddtprune(options: &PoolOptions, name: &str, prune: Prune) -> Result<(), Failure> {
+    check_pool_name(Some(name))?;
+    let pruned = change(options, name, |pool| Ok(prune_dedup(pool, prune)?))?;
+    println!("removed {pruned} entries");
+    Ok(())
 }
 
 /// Prints the features that an upgrade would enable in each pool.

@@ -82,6 +82,19 @@ impl State {
         u128::from(allocated) * 100 < u128::from(capacity) * (100 - SPECIAL_RESERVE_PERCENT)
     }
 
+    /// Returns whether dedup vdevs, or the special ones that stand in for them, are nearly full
+    /// (`ddt_special_over_quota`).
+    pub(in crate::space) fn is_table_class_full(&self) -> bool {
+        const SPARE_BYTES: u64 = 8 << 30;
+        let of = |class| self.of_class(class).filter_map(|n| self.tops[n].as_ref()).collect::<Vec<_>>();
+        let dedup = of(AllocationClass::Dedup);
+        let tops = if dedup.is_empty() { of(AllocationClass::Special) } else { dedup };
+        let capacity: u64 = tops.iter().map(|top| top.capacity()).sum();
+        let allocated: u64 = tops.iter().map(|top| top.allocated()).sum();
+        let share = (u128::from(capacity) * 85 / 100) as u64;
+        !tops.is_empty() && allocated >= share.max(capacity.saturating_sub(SPARE_BYTES))
+    }
+
     fn of_class(&self, class: AllocationClass) -> impl Iterator<Item = usize> + '_ {
         let tops = self.tops.iter().enumerate();
         tops.filter(move |(_, top)| top.as_ref().is_some_and(|top| top.class == Some(class))).map(|(n, _)| n)
