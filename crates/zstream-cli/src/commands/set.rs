@@ -76,8 +76,7 @@ pub(crate) struct Inherit {
 
 impl Inherit {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
-        let first = self.names.first().map(String::as_str).unwrap_or_default();
-        change(options, first, |pool| {
+        change(options, &self.names[0], |pool| {
             self.names.iter().try_for_each(|name| {
                 Ok(zstream::inherit(pool, name, &self.property, self.recursive, self.received)?)
             })

@@ -28,8 +28,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         zstream::check_once(&self.properties)?;
-        let first = self.names.first().map(String::as_str).unwrap_or_default();
-        change(options, first, |pool| {
+        change(options, &self.names[0], |pool| {
             let properties = self.properties.iter().map(|text| parse_assignment(text));
             let properties = properties.collect::<Result<Vec<_>, _>>().map_err(Failure::usage)?;
             let options = SnapshotOptions { recursive: self.recursive, properties };
