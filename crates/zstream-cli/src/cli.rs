@@ -1,7 +1,7 @@
 //! The command line, declared once: parser, help, completions and manual pages all come from here.
 //!
 //! A verb plugs in at two places: a file `commands/VERB.rs` with `struct Args` (derives [`clap::Args`]; its doc comments
-//! are the help of the verb and of its options) and `fn run(&self) -> Result<(), Failure>`; a line in [`verbs`].
+//! are the help of the verb and of its options) and `fn run(&self) -> Result<(), Failure>`; a line in `verbs!`.
 //!
 //! Shared code of the verbs: [`Input`](crate::input::Input) opens a file or standard input and shows progress,
 //! [`output::binary`](crate::output::binary), [`output::text`](crate::output::text) and

@@ -33,7 +33,7 @@ const ORDERS: &[(&str, &str)] = &[
         "zstream-zpl",
         "error master content volume sa create fuid node znode directory fs walk paths settings quota xattr writer testing",
     ),
-    ("zstream-view", "source log index entry objects raw view open"),
+    ("zstream-view", "source log index entry objects raw view error open"),
     (
         "zstream-send",
         "error range form progress output plan begin changes load window encode line estimate merge \
@@ -60,7 +60,7 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "xtask",
-        "run measure pairs bench_send bench_check bench_put bench_verify interop_vm bench_recv bench \
+        "run measure pairs bench_send bench_check bench_put bench_verify bench_kinds interop_vm bench_recv bench \
          check demo fuzz_coverage fuzz interop layers fields licences packages thorough",
     ),
 ];

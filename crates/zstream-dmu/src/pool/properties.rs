@@ -1,24 +1,13 @@
 //! Properties of pools, for new pools (`-o property=value` of `zpool create`) and existing ones (`zpool set`).
 
-use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-
 use zstream_format::number::parse_bytes;
 
-use super::compatibility::built_in;
-use super::maintained::{FeatureSet, MAINTAINED, check_can_enable};
+use super::compatibility::compatible;
+use super::maintained::{FeatureSet, check_can_enable};
 use crate::ddt::QUOTA;
 use crate::error::{Error, Result};
 use crate::mos::Feature;
 use crate::vdev::config::ASHIFT_RANGE;
-
-/// The directories of compatibility files (`zpool-features(7)`).
-const COMPATIBILITY_DIRS: [&str; 2] = ["/etc/zfs/compatibility.d", "/usr/share/zfs/compatibility.d"];
-
-/// The size limit of compatibility files (`ZPOOL_COMPAT_MAXSIZE`).
-const COMPATIBILITY_BYTES_MAX: u64 = 16 << 10;
 
 /// The maximum length of a comment (`ZPROP_MAX_COMMENT`).
 const COMMENT_BYTES_MAX: usize = 32;
@@ -140,7 +129,7 @@ impl PoolProperties {
         let compatibility = pairs.iter().rev().find(|(name, _)| name == "compatibility");
         let compatibility = compatibility.map(|(_, value)| value.clone());
         let mut features = match &compatibility {
-            Some(sets) => compatible(sets, &COMPATIBILITY_DIRS.map(PathBuf::from))?,
+            Some(sets) => compatible(sets)?,
             None => FeatureSet::default(),
         };
         if without_features {
@@ -294,7 +283,7 @@ impl PoolChange {
                 false => Err(bad_value(&name, &value, COMMENT_RULE)),
             },
             ("compatibility", _) => {
-                compatible(&value, &COMPATIBILITY_DIRS.map(PathBuf::from))?;
+                compatible(&value)?;
                 Ok(Self::Config { name, value })
             }
             ("bootfs", _) => Ok(Self::Bootfs(value)),
@@ -318,7 +307,7 @@ impl PoolChange {
 /// Fails if a set does not exist.
 pub fn upgrade_features(compatibility: Option<&str>) -> Result<FeatureSet> {
     match compatibility {
-        Some(sets) if !sets.is_empty() => compatible(sets, &COMPATIBILITY_DIRS.map(PathBuf::from)),
+        Some(sets) if !sets.is_empty() => compatible(sets),
         _ => Ok(FeatureSet::default()),
     }
 }
@@ -335,55 +324,6 @@ fn is_user_property(name: &str) -> bool {
 
 fn is_comment(value: &str) -> bool {
     value.len() <= COMMENT_BYTES_MAX && value.bytes().all(|byte| (b' '..=b'~').contains(&byte))
-}
-
-/// Returns the features that are in all named sets and maintained.
-fn compatible(sets: &str, dirs: &[PathBuf]) -> Result<FeatureSet> {
-    match sets {
-        "off" | "" => return Ok(FeatureSet::default()),
-        "legacy" => return Ok(FeatureSet::none()),
-        _ => {}
-    }
-    let mut features = FeatureSet::none();
-    for row in MAINTAINED {
-        // Features that are maintained only in existing pools are skipped.
-        let _ = features.enable(row.name);
-    }
-    for set in sets.split(',') {
-        features.retain(&read_set(set, dirs)?);
-    }
-    Ok(features)
-}
-
-fn read_set(name: &str, dirs: &[PathBuf]) -> Result<BTreeSet<String>> {
-    let paths = match name.starts_with('/') {
-        true => vec![PathBuf::from(name)],
-        false if name.is_empty() || name.contains('/') => Vec::new(),
-        false => dirs.iter().map(|dir| dir.join(name)).collect(),
-    };
-    let path = paths.iter().find(|path| path.is_file());
-    if path.is_none()
-        && let Some(features) = built_in(name)
-    {
-        return Ok(features.map(str::to_owned).collect());
-    }
-    let path = path.ok_or_else(|| Error::no_entry("set of compatible features", name))?;
-    let text = read_text(path).map_err(|error| error.on_vdev(path.display()))?;
-    let words = text.lines().flat_map(|line| {
-        let line = line.split_once('#').map_or(line, |(line, _)| line);
-        line.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty())
-    });
-    Ok(words.map(str::to_owned).collect())
-}
-
-fn read_text(path: &Path) -> Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(COMPATIBILITY_BYTES_MAX + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > COMPATIBILITY_BYTES_MAX {
-        let limit = COMPATIBILITY_BYTES_MAX;
-        return Err(Error::bad_request(format!("compatibility file is larger than {limit} bytes")));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]
@@ -445,25 +385,5 @@ mod tests {
             assert!(error.contains(part), "{text}: {error}");
         }
         assert!(parse(&[&format!("comment={}", "x".repeat(33))]).is_err());
-    }
-
-    #[test]
-    fn compatibility_is_what_all_sets_have() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(
-            dir.path().join("a"),
-            "# old\nlz4_compress,hole_birth enabled_txg # more\nbookmarks\n",
-        )
-        .unwrap();
-        std::fs::write(dir.path().join("b"), "enabled_txg\nlz4_compress\nhead_errlog\n").unwrap();
-        let dirs = [dir.path().to_owned()];
-        let names = |sets: &str| {
-            compatible(sets, &dirs).unwrap().iter().map(|feature| feature.name).collect::<Vec<_>>()
-        };
-        assert_eq!(names("a"), ["enabled_txg", "lz4_compress", "hole_birth"], "bookmarks need more");
-        assert_eq!(names("a,b"), ["enabled_txg", "lz4_compress"]);
-        assert_eq!(names("b"), ["enabled_txg", "lz4_compress", "head_errlog"], "not only default ones");
-        assert_eq!(names("legacy"), [""; 0]);
-        assert!(compatible("../a", &dirs).is_err());
     }
 }

@@ -7,7 +7,7 @@ use crate::ids::Guid;
 
 /// The copies of a block that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effort {
+pub(crate) enum Effort {
     /// Only as many as are required for an intact one.
     AnyCopy,
     /// All, so that any damage is found.
@@ -50,22 +50,21 @@ impl fmt::Display for Damage {
 }
 
 /// A verification of candidate content.
-pub type Verify<'a> = dyn Fn(&[u8]) -> Result<()> + 'a;
+pub(crate) type Verify<'a> = dyn Fn(&[u8]) -> Result<()> + 'a;
 
 /// The parameters of a read, and the damage that it found.
-#[non_exhaustive]
-pub struct Reading<'a> {
+pub(crate) struct Reading<'a> {
     /// The verification, which accepts intact content.
-    pub verify: &'a Verify<'a>,
+    pub(crate) verify: &'a Verify<'a>,
     /// The copies to read.
-    pub effort: Effort,
+    pub(crate) effort: Effort,
     /// The damaged ranges.
-    pub damage: Vec<Damage>,
+    pub(crate) damage: Vec<Damage>,
 }
 
 impl<'a> Reading<'a> {
     /// Creates the parameters of a read that continues until `verify` succeeds.
-    pub fn new(verify: &'a Verify<'a>, effort: Effort) -> Self {
+    pub(crate) fn new(verify: &'a Verify<'a>, effort: Effort) -> Self {
         Self { verify, effort, damage: Vec::new() }
     }
 }

@@ -87,7 +87,7 @@ impl VdevTree {
     ///
     /// # Errors
     /// Fails if the address is not on a vdev, and if no copy or reconstruction passes.
-    pub fn read(&self, dva: Dva, birth: Txg, out: &mut [u8], reading: &mut Reading<'_>) -> Result<()> {
+    pub(crate) fn read(&self, dva: Dva, birth: Txg, out: &mut [u8], reading: &mut Reading<'_>) -> Result<()> {
         self.read_range(dva, birth, out, reading).map_err(|error| error.at_address(dva))
     }
 

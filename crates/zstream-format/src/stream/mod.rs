@@ -20,7 +20,8 @@ mod parallel;
 mod reader;
 mod writer;
 
-pub use chain::{Chain, Role, Section};
+pub(crate) use chain::Section;
+pub use chain::{Chain, Role};
 pub use error::{Error, Fault, PayloadFault};
 #[cfg(feature = "parallel")]
 pub use parallel::{ParallelReader, ReadAt, View};
