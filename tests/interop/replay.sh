@@ -34,7 +34,7 @@ manifest() {
    echo '# xattrs'; getfattr -R -h -d -m - . 2>/dev/null)
 }
 # noise BYTES: content that differs with each call; in golden pools it can be compressed
-noise() { if [ "$mode" = golden ]; then echo >> "$work/noisy"; seq "$(wc -l < "$work/noisy")000" 9999999 | head -c "$1"; else head -c "$1" /dev/urandom; fi; }
+noise() { if [ "$mode" = golden ]; then echo >> "$work/noisy"; seq "$(wc -l < "$work/noisy")000" 9999999 | head -c $(($1 > 150000 ? $1 / 3 : $1)); else head -c "$1" /dev/urandom; fi; }
 rename2() { perl -e 'exit(syscall(316, -100, $ARGV[0], -100, $ARGV[1], 0 + $ARGV[2]) ? 1 : 0)' "$1" "$2" "$3"; }
 punch() { perl -e 'open(F, "+<", $ARGV[0]); exit(syscall(285, fileno(F), 3, 0 + $ARGV[1], 0 + $ARGV[2]) ? 1 : 0)' "$1" "$2" "$3"; }
 
@@ -119,6 +119,7 @@ for kind in $kinds; do
   zfs create -V 4M -o volblocksize=16k "$pool/vol"; dev=$(device "$pool/vol"); seq 1 100000 | head -c 524288 > start; dd if=start of="$dev" bs=65536 oflag=direct,sync 2>/dev/null
   # A log is created by the first synchronous write, which is not possible in a frozen pool.
   before "/mnt/$pool"; echo first | dd of="/mnt/$pool/old/sync" conv=fsync 2>/dev/null; zpool sync "$pool"; sync
+  [ "$mode" = golden ] && zpool trim -w "$pool"
   zpool freeze "$pool"; verdict "$pool: freeze" $?
   after "/mnt/$pool"; sync; volume "$dev"
   for copy in theirs ours gone; do mkdir -p $copy; rm -rf "${copy:?}/$pool"; cp -r "$pool" $copy; done

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use zstream::keys::KeySources;
 use zstream::rescue;
 use zstream::{
-    Control, Event, KeyFile, Keys, NoKeys, OpenNames, OpenPool, OtherError, PoolPlace, Secret, StreamPlace, Warning,
-    unsearched,
+    Control, Event, KeyFile, Keys, NoKeys, OpenNames, OpenPool, OtherError, PoolPlace, Secret, StreamPlace,
+    Warning, unsearched,
 };
 use zstream_dmu::ids::Txg;
 use zstream_dmu::pool::WriteOptions;

@@ -32,8 +32,8 @@ use crate::block::ReadBlock;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
 
-pub(crate) use self::read::{bookmark, read_block, split};
 pub use self::read::{Records, read_content, records};
+pub(crate) use self::read::{bookmark, read_block, split};
 pub use self::record::{
     Change, Content, Created, CreatedKind, NodeOf, OptionalAttributes, Record, RecordKind, SetAttributes,
 };

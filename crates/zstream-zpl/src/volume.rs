@@ -90,7 +90,8 @@ pub fn replay(set: &mut dyn CloneStore, reader: &dyn ReadBlock, record: &Record)
             check(*object, *offset, *len)?;
             let found = set.info(DATA)?.block_bytes;
             if found != *block_bytes || !offset.is_multiple_of(found) {
-                let what = format!("it clones blocks of {block_bytes} bytes at {offset}, the volume has {found}");
+                let what =
+                    format!("it clones blocks of {block_bytes} bytes at {offset}, the volume has {found}");
                 return Err(Error::corrupt("log record", what));
             }
             Ok(set.put_clones(DATA, BlockId(offset / found), pointers)?)

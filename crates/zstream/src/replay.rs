@@ -85,7 +85,8 @@ fn wanted(pool: &WritablePool, names: &[String]) -> Result<Vec<(String, zstream_
     }
     let dsl = pool.dsl();
     let head = |name: &String| {
-        let head = dsl.head(name).map_err(|error| Error::Open { name: name.clone(), source: error.into() })?;
+        let head =
+            dsl.head(name).map_err(|error| Error::Open { name: name.clone(), source: error.into() })?;
         Ok((name.clone(), head.object()))
     };
     names.iter().map(head).collect()

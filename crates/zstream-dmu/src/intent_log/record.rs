@@ -456,7 +456,9 @@ impl<'a> Rest<'a> {
     fn take(&mut self, count: u64, what: &str) -> Result<&'a [u8]> {
         let split = usize::try_from(count).ok().and_then(|count| self.bytes.split_at_checked(count));
         let Some((front, rest)) = split else {
-            return Err(self.bad(format_args!("has {count} bytes of {what}, but {} remain", self.bytes.len())));
+            return Err(
+                self.bad(format_args!("has {count} bytes of {what}, but {} remain", self.bytes.len()))
+            );
         };
         self.bytes = rest;
         Ok(front)
@@ -476,9 +478,8 @@ impl<'a> Rest<'a> {
         let bytes = self.take(ATTRIBUTE_BYTES as u64, "optional attributes")?;
         let words = self.order.u32(bytes);
         if words != ATTRIBUTE_WORDS {
-            return Err(self.bad(format_args!(
-                "has {words} words of optional attributes, expected {ATTRIBUTE_WORDS}"
-            )));
+            return Err(self
+                .bad(format_args!("has {words} words of optional attributes, expected {ATTRIBUTE_WORDS}")));
         }
         let word = |n: usize| self.order.u64(&bytes[16 + 8 * n..]);
         Ok(OptionalAttributes {
@@ -581,8 +582,7 @@ impl<'a> Rest<'a> {
 
     fn set_attributes(&mut self, set: &LogSetAttributes) -> Result<Change> {
         let LogSetAttributes { object, mask, mode, uid, gid, size, atime, mtime, .. } = *set;
-        let optional =
-            if mask & SetAttributes::OPTIONAL != 0 { Some(self.optional()?) } else { None };
+        let optional = if mask & SetAttributes::OPTIONAL != 0 { Some(self.optional()?) } else { None };
         Ok(Change::SetAttributes(Box::new(SetAttributes {
             object,
             mask,
@@ -598,8 +598,7 @@ impl<'a> Rest<'a> {
 
     fn set_xattr(&mut self, set: &LogSetXattr) -> Result<Change> {
         let name = self.text("name")?;
-        let value =
-            if set.size == 0 { None } else { Some(self.take(set.size, "the attribute")?.to_vec()) };
+        let value = if set.size == 0 { None } else { Some(self.take(set.size, "the attribute")?.to_vec()) };
         Ok(Change::SetXattr { object: set.object, name, value })
     }
 
@@ -637,8 +636,16 @@ impl Record {
             }};
         }
         let change = match kind {
-            K::Create | K::Mkdir | K::MkXattr | K::Symlink | K::CreateAcl | K::CreateAttr
-            | K::CreateAclAttr | K::MkdirAcl | K::MkdirAttr | K::MkdirAclAttr => {
+            K::Create
+            | K::Mkdir
+            | K::MkXattr
+            | K::Symlink
+            | K::CreateAcl
+            | K::CreateAttr
+            | K::CreateAclAttr
+            | K::MkdirAcl
+            | K::MkdirAttr
+            | K::MkdirAclAttr => {
                 let create = fields!(LogCreate);
                 rest.create(&create)?
             }

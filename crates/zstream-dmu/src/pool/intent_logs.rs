@@ -24,6 +24,7 @@ use crate::ids::{BlockId, Bookmark, ObjectId};
 use crate::intent_log::{self, LogClone, LogWrite, ZilHeader};
 use crate::object_set::ObjectSet;
 use crate::objset::Objset;
+use crate::vdev::config::PoolState;
 use crate::zio::{BlockReader, Space as _};
 
 /// The offsets of the number of children, which only snapshots have, and of the root in a dataset (`ds_num_children`,
@@ -31,7 +32,8 @@ use crate::zio::{BlockReader, Space as _};
 const CHILDREN: usize = 40;
 const ROOT: usize = 128;
 
-/// Returns the heads of a pool whose intent logs have to be claimed before anything is allocated.
+/// Returns the heads of a pool whose intent logs have to be claimed before anything is allocated. A pool that was
+/// exported has none.
 ///
 /// # Errors
 ///
@@ -39,6 +41,9 @@ const ROOT: usize = 128;
 pub(super) fn unclaimed(pool: &Pool) -> Result<Vec<ObjectId>> {
     let mos = &**pool.mos();
     let mut found = Vec::new();
+    if pool.state() == PoolState::Exported {
+        return Ok(found);
+    }
     let mut next = ObjectId(1);
     while let Some(object) = mos.next_object(next)? {
         next = ObjectId(object.0 + 1);
@@ -89,6 +94,18 @@ impl PoolWriter {
         self.unclaimed.clear();
     }
 
+    /// Checks that no log has to be claimed any more, so that blocks can be allocated.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is such a log, which is a bug.
+    pub fn check_claimed(&self) -> Result<()> {
+        match self.unclaimed.first() {
+            Some(head) => Err(Error::internal(format!("the intent log of dataset {head} was not claimed"))),
+            None => Ok(()),
+        }
+    }
+
     /// Claims an intent log in this transaction group: allocates its blocks and adds references to those that it cloned.
     /// Returns the new header, which the caller has to store. The claim of a log that was claimed before is its header.
     ///
@@ -118,7 +135,8 @@ impl PoolWriter {
             }
             claimed.blocks += 1;
             claimed.last_block = intent_log::bookmark(objset, &pointer).block.0;
-            let Some((block, chain)) = at_end(intent_log::read_block(reader, objset, &pointer, false))? else {
+            let Some((block, chain)) = at_end(intent_log::read_block(reader, objset, &pointer, false))?
+            else {
                 return Ok(());
             };
             let mut records = block.get(chain.records.0..chain.records.1).unwrap_or_default();

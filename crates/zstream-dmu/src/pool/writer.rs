@@ -179,10 +179,7 @@ impl PoolWriter {
         let pool = Pool::open_candidates(candidates, &open)?;
         check_host(&pool, options)?;
         check_writable(&pool)?;
-        let unclaimed = match pool.state() {
-            PoolState::Exported => Vec::new(),
-            _ => intent_logs::unclaimed(&pool)?,
-        };
+        let unclaimed = intent_logs::unclaimed(&pool)?;
         let mos = pool.mos();
         let next = Txg(pool.txg().0 + 1);
         let mut spaces = Vec::new();
@@ -351,9 +348,7 @@ impl PoolWriter {
     }
 
     fn commit_as(&mut self, state: PoolState, account: &mut Account<'_>) -> Result<()> {
-        if let Some(head) = self.unclaimed.first() {
-            return Err(Error::internal(format!("the intent log of dataset {head} was not claimed")));
-        }
+        self.check_claimed()?;
         if self.large_headers.begin_if_wanted() {
             self.activate(large_headers::FEATURE)?;
         }

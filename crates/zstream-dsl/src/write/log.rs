@@ -113,22 +113,23 @@ impl WritablePool {
         Ok(ObjsetWriter::open(set, Arc::clone(self.pool.parts().writer), properties)?.with_owners(owners))
     }
 
-    /// Claims the intent logs of a pool that was not exported, as OpenZFS does when it imports one: nothing may be
-    /// allocated before.
+    /// Claims the intent logs of a pool that was not exported, as OpenZFS does when it imports one. All are claimed
+    /// before anything is written: what one header needs could be in the space of another log.
     pub(super) fn claim_logs(&mut self) -> Result<()> {
+        let mut claimed = Vec::new();
         for head in self.pool.unclaimed_logs().to_vec() {
-            self.claim_log(head)?;
+            claimed.push((head, self.claim_log(head)?));
         }
         self.pool.set_logs_claimed();
-        Ok(())
+        claimed.into_iter().try_for_each(|(head, mut set)| self.sync(head, &mut set).map(drop))
     }
 
-    fn claim_log(&mut self, head: ObjectId) -> Result<()> {
+    /// Claims the intent log of a head, and returns its object set with the new header.
+    fn claim_log(&mut self, head: ObjectId) -> Result<ObjsetWriter> {
         let mut set = self.open_log(head)?;
         let header = self.pool.claim_log(head.0, set.intent_log())?;
         set.set_intent_log(header);
-        self.sync(head, &mut set)?;
-        Ok(())
+        Ok(set)
     }
 
     /// Returns `true` if the intent log of a head has records that were not replayed.
@@ -150,7 +151,8 @@ impl WritablePool {
     /// Fails like [`open_head`](Self::open_head).
     pub fn open_to_replay(&mut self, head: ObjectId) -> Result<ObjsetWriter> {
         self.check_keys(head)?;
-        self.claim_log(head)?;
+        let mut claimed = self.claim_log(head)?;
+        self.sync(head, &mut claimed)?;
         let properties = self.tx().read().set_properties(head)?;
         let set = self.read_set(head, properties.protection)?;
         Ok(ObjsetWriter::open(set, Arc::clone(self.pool.parts().writer), properties)?.with_owners(owners))

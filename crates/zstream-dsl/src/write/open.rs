@@ -102,7 +102,8 @@ impl WritablePool {
         let is_reproducible = seed.is_some();
         let (wrappings, unread, opened) = (HashMap::new(), Vec::new(), pool.uberblock().txg);
         let shared = pool.space().shared()?;
-        let mut this = Self { pool, keyring, wrappings, entropy, is_reproducible, space, shared, unread, opened };
+        let mut this =
+            Self { pool, keyring, wrappings, entropy, is_reproducible, space, shared, unread, opened };
         this.claim_logs()?;
         Ok(this)
     }
@@ -288,7 +289,9 @@ impl WritablePool {
             let name = self.tx().read().full_name(head)?;
             return Err(Error::refused(
                 Errno::EBUSY,
-                format!("{name} has an intent log that was not replayed: replay it with `pool replay {name}`"),
+                format!(
+                    "{name} has an intent log that was not replayed: replay it with `pool replay {name}`"
+                ),
             ));
         }
         Ok(ObjsetWriter::open(set, Arc::clone(self.pool.parts().writer), properties)?.with_owners(owners))
@@ -336,6 +339,7 @@ impl WritablePool {
         if !set.is_dirty() {
             return Ok(*set.root());
         }
+        self.pool.check_claimed()?;
         let mut tx = self.tx();
         let mut ledger = tx.ledger(head)?;
         let root = set.sync(&mut ledger)?;

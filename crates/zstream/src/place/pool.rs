@@ -283,8 +283,7 @@ impl PoolPlace {
             member.device = Arc::new(overlay);
             devices.push((member.name.clone(), Arc::clone(&member.device)));
         }
-        let options =
-            WriteOptions { name: name.map(str::to_owned), force: true, ..WriteOptions::default() };
+        let options = WriteOptions { name: name.map(str::to_owned), force: true, ..WriteOptions::default() };
         let mut pool = WritablePool::over(PoolWriter::open_candidates(candidates, &options)?, None)?;
         for (dataset, head) in heads(&pool)? {
             if !pool.has_log_records(head)? {

@@ -96,8 +96,7 @@ pub(crate) fn replay_head(
     let mut writer = match set.objset_type() {
         ObjsetType::ZVOL => None,
         _ => {
-            let (settings, _) =
-                settings(pool, head, Time { seconds, nanoseconds: 0 }).map_err(failed)?;
+            let (settings, _) = settings(pool, head, Time { seconds, nanoseconds: 0 }).map_err(failed)?;
             let random = Random::system().map_err(PoolError::from)?;
             Some(Writer::open(&set, settings, random).map_err(|error| failed(error.into()))?)
         }

@@ -110,7 +110,7 @@ Examples:
   zstream -d disk.img pool replay -nv
   zstream -d disk.img pool replay
   zstream -d disk.img --key-file key pool replay tank/secret
-  zstream -d disk.img --replay ls tank/home:/")]
+  zstream -d disk.img --replay ls tank/home")]
     Replay(replay::Args),
     /// Shows the pool: name, guid, transaction group, vdevs, features, datasets
     Show {

@@ -72,7 +72,10 @@ fn every_kind_is_decoded() {
     }
     let change = |kind| Record::parse(&sample(kind), ORDER).unwrap().change;
     let Change::Create(created) = change(RecordKind::CreateAclAttr) else { panic!("a new file") };
-    assert_eq!((&created.name[..], created.node.object, created.node.slots), (&b"name"[..], ObjectId(128), 2));
+    assert_eq!(
+        (&created.name[..], created.node.object, created.node.slots),
+        (&b"name"[..], ObjectId(128), 2)
+    );
     assert_eq!((created.acl_entries, created.has_domains), (Some(2), true));
     assert_eq!(created.optional.map(|optional| (optional.mask, optional.project)), Some((0x4_0040, 77)));
     let Change::Create(link) = change(RecordKind::Symlink) else { panic!("a new link") };

@@ -18,8 +18,8 @@ use std::thread::{Builder, JoinHandle};
 use super::ObjsetWriter;
 use super::overlay::{Dirty, Source, Spill, give_back};
 use super::sync::{BATCH_BLOCKS, BATCH_BYTES, Outgoing};
-use crate::error::Result;
 use crate::blkptr::BlockPointer;
+use crate::error::Result;
 use crate::ids::{BlockId, ObjectId};
 use crate::zio::write::Written;
 

@@ -45,7 +45,8 @@ impl Writer {
         }
         let limit = if now > most { now.next_power_of_two() } else { most };
         let bytes = end.min(limit).next_multiple_of(512);
-        let bytes = u32::try_from(bytes).map_err(|_| Error::bad_request(format!("block of {bytes} bytes")))?;
+        let bytes =
+            u32::try_from(bytes).map_err(|_| Error::bad_request(format!("block of {bytes} bytes")))?;
         Ok(set.set_block_size(object, bytes, 0)?)
     }
 
@@ -130,15 +131,17 @@ impl Writer {
         let node = self.file(set, object)?;
         let info = set.info(object)?;
         if info.block_bytes < block_bytes && info.max_block == BlockId(0) {
-            let bytes =
-                u32::try_from(block_bytes).map_err(|_| Error::bad_request(format!("block of {block_bytes} bytes")))?;
+            let bytes = u32::try_from(block_bytes)
+                .map_err(|_| Error::bad_request(format!("block of {block_bytes} bytes")))?;
             set.set_block_size(object, bytes, 0)?;
         }
         let found = set.info(object)?.block_bytes;
         if found != block_bytes || !offset.is_multiple_of(found) {
             return Err(Error::corrupt(
                 "log record",
-                format!("it clones blocks of {block_bytes} bytes at {offset}, object {object} has blocks of {found}"),
+                format!(
+                    "it clones blocks of {block_bytes} bytes at {offset}, object {object} has blocks of {found}"
+                ),
             ));
         }
         set.put_clones(object, BlockId(offset / found), pointers)?;

@@ -70,7 +70,8 @@ fn set_optional(node: &mut Node, optional: &OptionalAttributes) -> Result<()> {
     }
     for (bit, flag) in FLAGS {
         if optional.mask & bit != 0 {
-            node.flags = if optional.values & u64::from(bit) != 0 { node.flags | flag } else { node.flags & !flag };
+            node.flags =
+                if optional.values & u64::from(bit) != 0 { node.flags | flag } else { node.flags & !flag };
         }
     }
     if optional.mask & CREATE_TIME != 0 {
@@ -89,9 +90,16 @@ impl Writer {
     /// # Errors
     /// Fails if the record does not match the filesystem, if it is of a kind that is not supported, and if the filesystem
     /// cannot be read or written. The changes of this transaction group must be dropped then.
-    pub fn replay(&mut self, set: &mut dyn CloneStore, reader: &dyn ReadBlock, record: &Record) -> Result<()> {
+    pub fn replay(
+        &mut self,
+        set: &mut dyn CloneStore,
+        reader: &dyn ReadBlock,
+        record: &Record,
+    ) -> Result<()> {
         if record.ignores_case && self.rules.case == CaseSensitivity::Mixed {
-            return Err(Error::unsupported("a name without case in the intent log of a filesystem with mixed case"));
+            return Err(Error::unsupported(
+                "a name without case in the intent log of a filesystem with mixed case",
+            ));
         }
         if let Some(object) = record.object_if_out_of_order()
             && !exists(set, object)?
@@ -133,7 +141,9 @@ impl Writer {
         }
         if has(SetAttributes::MODE) {
             if node.flags & ACL_TRIVIAL == 0 {
-                return Err(Error::unsupported("a change of the mode of a file with an ACL in the intent log"));
+                return Err(Error::unsupported(
+                    "a change of the mode of a file with an ACL in the intent log",
+                ));
             }
             let file_type = super::nodes::file_type(&node)?;
             node.mode = file_type.number() << 12 | change.mode & 0o7777;
@@ -153,7 +163,8 @@ impl Writer {
             set_optional(&mut node, optional)?;
         }
         attributes::store(set, &mut self.registry, &node)?;
-        let Some(directory) = node.xattr_directory.filter(|_| has(SetAttributes::UID | SetAttributes::GID)) else {
+        let Some(directory) = node.xattr_directory.filter(|_| has(SetAttributes::UID | SetAttributes::GID))
+        else {
             return Ok(());
         };
         let owners = [(Attribute::Uid, vec![node.uid.0]), (Attribute::Gid, vec![node.gid.0])];

@@ -33,7 +33,9 @@ impl Writer {
                 return Err(self.rules.taken(&created.name, &found.name));
             }
         } else if parent.xattr_directory.is_some() {
-            return Err(Fault::Exists(format!("of the extended attributes of object {}", parent.object)).into());
+            return Err(
+                Fault::Exists(format!("of the extended attributes of object {}", parent.object)).into()
+            );
         }
         let mut node = self.replay_node(set, &parent, &created.node)?;
         let kind = file_type(&node)?;
@@ -49,7 +51,8 @@ impl Writer {
         if kind == FileType::Symlink {
             let bytes = created.target.len() as u64;
             if bytes == 0 || bytes > TARGET_BYTES_MAX {
-                let what = format!("target of a symbolic link is {bytes} bytes, expected 1 to {TARGET_BYTES_MAX}");
+                let what =
+                    format!("target of a symbolic link is {bytes} bytes, expected 1 to {TARGET_BYTES_MAX}");
                 return Err(Error::corrupt("log record", what));
             }
             node.size = bytes;
@@ -94,7 +97,11 @@ impl Writer {
         (node.atime, node.mtime, node.ctime, node.crtime) = (created, created, created, created);
         node.generation = of.generation;
         node.parent = parent.object;
-        node.flags = ARCHIVE | AV_MODIFIED | ACL_TRIVIAL | parent.flags & IS_XATTR | directory_flags(kind, permissions);
+        node.flags = ARCHIVE
+            | AV_MODIFIED
+            | ACL_TRIVIAL
+            | parent.flags & IS_XATTR
+            | directory_flags(kind, permissions);
         node.rdev = matches!(kind, FileType::BlockDevice | FileType::CharDevice).then_some(of.rdev);
         node.acl = Some(Acl { version: 1, count, entries: AclEntries::Inline(entries) });
         if parent.flags & PROJECT_INHERIT != 0
@@ -144,13 +151,25 @@ impl Writer {
     }
 
     /// Removes the name of a node that gets another one.
-    fn take_name(&self, set: &mut dyn CloneStore, directory: ObjectId, name: &[u8], node: &Node) -> Result<()> {
+    fn take_name(
+        &self,
+        set: &mut dyn CloneStore,
+        directory: ObjectId,
+        name: &[u8],
+        node: &Node,
+    ) -> Result<()> {
         ZapMut::open(set, directory)?.remove(name)?;
         self.recount(set, directory, -1, -i64::from(node.is_directory()), false)
     }
 
     /// Gives a node the name that replaces the one it had.
-    fn give_name(&self, set: &mut dyn CloneStore, directory: ObjectId, name: &[u8], node: &Node) -> Result<()> {
+    fn give_name(
+        &self,
+        set: &mut dyn CloneStore,
+        directory: ObjectId,
+        name: &[u8],
+        node: &Node,
+    ) -> Result<()> {
         let value = file_type(node)?.number() << 60 | node.object.0;
         ZapMut::open(set, directory)?.add(name, &Value::word(value))?;
         self.recount(set, directory, 1, i64::from(node.is_directory()), false)?;
