@@ -10,7 +10,7 @@ use zstream_dmu::Random;
 use zstream_dmu::block::ReadBlock;
 use zstream_dmu::device::{Device, FileDevice};
 use zstream_dmu::ids::{Bookmark, ObjectId};
-use zstream_dmu::intent_log::{self, Change, Content, Record, RecordKind};
+use zstream_dmu::intent_log::{self, Change, Content, Created, Record, RecordKind};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::pool::{OpenOptions, Pool, WriteOptions};
 use zstream_dmu::testing::{FailingCalls, FaultyDevice, OverlayDevice};
@@ -246,6 +246,20 @@ fn opened() -> (WritablePool, zstream_dmu::objset::ObjsetWriter, Writer, Vec<Rec
     (pool, set, writer, records)
 }
 
+/// Changes one field of a new node.
+fn distort_created(created: &mut Created, choice: u8, word: u64, name: Vec<u8>) {
+    match choice % 8 {
+        0 => created.directory = ObjectId(word),
+        1 => created.node.object = ObjectId(word),
+        2 => created.node.mode = word,
+        3 => created.node.slots = word as u8,
+        4 => created.node.uid = word,
+        5 => created.node.rdev = word,
+        6 => created.target = name,
+        _ => created.name = name,
+    }
+}
+
 /// Changes one field of a record.
 fn distort(record: &mut Record, choice: u8, word: u64) {
     let object = ObjectId(word);
@@ -257,16 +271,7 @@ fn distort(record: &mut Record, choice: u8, word: u64) {
         _ => b"old".to_vec(),
     };
     match &mut record.change {
-        Change::Create(created) => match choice % 8 {
-            0 => created.directory = object,
-            1 => created.node.object = object,
-            2 => created.node.mode = word,
-            3 => created.node.slots = word as u8,
-            4 => created.node.uid = word,
-            5 => created.node.rdev = word,
-            6 => created.target = name(choice / 8),
-            _ => created.name = name(choice / 8),
-        },
+        Change::Create(created) => distort_created(created, choice, word, name(choice / 8)),
         Change::Remove { directory, name: found } => match choice % 2 {
             0 => *directory = object,
             _ => *found = name(choice / 2),
