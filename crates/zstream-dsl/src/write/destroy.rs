@@ -242,7 +242,7 @@ impl Tx<'_> {
     /// Frees the blocks of the intent log with this header: those that were allocated for further records, and of a log
     /// that was claimed those that its records refer to.
     pub(super) fn free_log_blocks(&mut self, head: ObjectId, header: &ZilHeader) -> Result<()> {
-        if !header.has_log() {
+        if header.log.is_hole() {
             return Ok(());
         }
         let reader = self.reader.clone();
