@@ -36,6 +36,7 @@ static DEDUP: Archive = Archive::new("dedup");
 static GANGS_2_4: Archive = Archive::new("gangs-2.4");
 static REWRITTEN: Archive = Archive::new("rewritten");
 static CLONED: Archive = Archive::new("cloned");
+static REPLAYED: Archive = Archive::new("replayed");
 static OLD: Archive = Archive::new("old");
 static LOOKED: Archive = Archive::new("looked");
 static ACCOUNTS: Archive = Archive::new("accounts");
@@ -181,6 +182,11 @@ pub fn gangs_2_4_file(name: &str) -> PathBuf {
 /// A file of `make-cloned.sh`: `cloned24-1.img`, `cloned24.sums`, ...
 pub fn cloned_file(name: &str) -> PathBuf {
     CLONED.path(name)
+}
+
+/// A file of `replay.sh golden`: `rgolden-1.img`, `rgolden.txt`, ...
+pub fn replayed_file(name: &str) -> PathBuf {
+    REPLAYED.path(name)
 }
 
 /// A file of `make-dedup.sh`: `fast.img`, `fast.sums`, ...

@@ -4,12 +4,13 @@
 
 use std::cell::Cell;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use zstream::keys::KeySources;
 use zstream::rescue;
 use zstream::{
-    Control, Event, KeyFile, Keys, OpenNames, OpenPool, OtherError, PoolPlace, Secret, StreamPlace, Warning,
-    unsearched,
+    Control, Event, KeyFile, Keys, NoKeys, OpenNames, OpenPool, OtherError, PoolPlace, Secret, StreamPlace,
+    Warning, unsearched,
 };
 use zstream_dmu::ids::Txg;
 use zstream_dmu::pool::WriteOptions;
@@ -55,6 +56,13 @@ pub(crate) struct PoolOptions {
     /// Open the pool as of its checkpoint, for reading
     #[arg(long, conflicts_with_all = ["txg", "streams"])]
     checkpoint: bool,
+    /// Read the pool as after the replay of its intent logs, which are not changed
+    ///
+    /// The last synchronous writes of a pool that was not exported are in the intent logs of its datasets. They are
+    /// replayed in memory, as OpenZFS would do at mount. Encrypted datasets require --key-file. `pool replay` replays the
+    /// logs for good.
+    #[arg(long, conflicts_with_all = ["txg", "checkpoint", "streams"])]
+    replay: bool,
     /// File with the passphrase, hex digits or raw key of the encrypted dataset
     ///
     /// If not given, prompts for the key when it is required. `list` and `get` do not require the key, but show more
@@ -108,8 +116,17 @@ impl PoolOptions {
                 place.at_txg(txg)
             }
             None if self.checkpoint => place.at_checkpoint(),
+            None if self.replay => place.replayed(self.keys_to_replay()),
             None => place,
         })
+    }
+
+    /// The keys of the datasets whose logs are replayed in memory: there is no prompt for them.
+    fn keys_to_replay(&self) -> Arc<dyn Keys + Send + Sync> {
+        match &self.key_file {
+            Some(path) => Arc::new(KeyFile(path.clone())),
+            None => Arc::new(NoKeys),
+        }
     }
 
     /// The location of a pool to change.
@@ -119,6 +136,9 @@ impl PoolOptions {
         }
         if self.checkpoint {
             return Err(Failure::usage("--checkpoint is for reading a pool only"));
+        }
+        if self.replay {
+            return Err(Failure::usage("--replay is for reading a pool only: use `pool replay`"));
         }
         self.place()
     }

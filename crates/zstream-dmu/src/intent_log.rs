@@ -17,7 +17,10 @@
 //!
 //! Records of type `TX_WRITE` can point to a data block. Its pointer can be read without a key, too.
 
-use std::collections::VecDeque;
+mod read;
+mod record;
+
+use std::collections::{HashSet, VecDeque};
 
 use zstream_format::algorithm::ChecksumType;
 use zstream_format::checksum::{Checksum, EmbeddedChecksum, checksum};
@@ -29,6 +32,13 @@ use crate::block::ReadBlock;
 use crate::error::{Error, Result};
 use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
 
+pub use self::read::{Records, read_content, records};
+pub(crate) use self::read::{bookmark, read_block, split};
+pub use self::record::{
+    Change, Content, Created, CreatedKind, NodeOf, OptionalAttributes, Record, RecordKind, SetAttributes,
+};
+pub(crate) use self::record::{LogClone, LogWrite};
+
 /// The checksum covers a multiple of this size (`ZIL_MIN_BLKSZ`).
 const SUMMED_BYTES: usize = 4096;
 /// The word of the checksum of a log pointer with the sequence number of the block (`ZIL_ZC_SEQ`).
@@ -37,13 +47,15 @@ const SEQUENCE: usize = 3;
 /// The maximum number of blocks without records that are skipped in search of one.
 const EMPTY_BLOCKS_MAX: usize = 1 << 16;
 /// The flag of a header that there were records when the log was claimed (`ZIL_REPLAY_NEEDED`).
-const REPLAY_NEEDED: u64 = 1;
+pub(crate) const REPLAY_NEEDED: u64 = 1;
+/// The flag of a header that the number of the last record is valid (`ZIL_CLAIM_LR_SEQ_VALID`).
+pub(crate) const HAS_LAST_RECORD: u64 = 2;
 
 /// The type of a write record (`TX_WRITE`). The top bit of the type is a flag.
-const TX_WRITE: u64 = 9;
+pub(crate) const TX_WRITE: u64 = 9;
 /// The type of a record of cloned blocks (`TX_CLONE_RANGE`).
-const TX_CLONE_RANGE: u64 = 24;
-const TYPE_MASK: u64 = !(1 << 63);
+pub(crate) const TX_CLONE_RANGE: u64 = 24;
+pub(crate) const TYPE_MASK: u64 = !(1 << 63);
 
 structure! {
     /// The header of the intent log of a dataset (`zil_header_t`).
@@ -75,39 +87,21 @@ structure! {
     }
 
     /// The start of all records (`lr_t`).
-    LogRecord[32] {
+    pub(crate) LogRecord[32] {
         kind: u64,
         len: u64,
         txg: Txg,
         number: u64,
     }
-
-    /// A write record (`lr_write_t`).
-    LogWrite[192] {
-        record: LogRecord,
-        object: ObjectId,
-        /// The byte offset in the object.
-        offset: u64,
-        len: u64,
-        /// The byte offset in the block.
-        block_offset: u64,
-        pointer: BlockPointer,
-    }
-
-    /// The start of a record of cloned blocks (`lr_clone_range_t`). Their pointers follow.
-    LogClone[72] {
-        record: LogRecord,
-        object: ObjectId,
-        /// The byte offset in the object.
-        offset: u64,
-        len: u64,
-        block_bytes: u64,
-        /// The number of pointers.
-        count: u64,
-    }
 }
 
 impl ZilHeader {
+    /// Returns `true` if the blocks of the log are allocated in the space maps, and its end is known.
+    #[must_use]
+    pub fn is_claimed(&self) -> bool {
+        self.claim_txg != Txg(0)
+    }
+
     /// Returns `true` if there is a log, whose records may be newer than the blocks of the dataset. The header of a
     /// snapshot has no meaning.
     #[must_use]
@@ -119,18 +113,18 @@ impl ZilHeader {
 /// The parsed header of a log block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chain {
-    order: ByteOrder,
-    next: BlockPointer,
+    pub(crate) order: ByteOrder,
+    pub(crate) next: BlockPointer,
     /// The offset of the embedded checksum.
     sum_at: usize,
     /// The number of bytes that the checksum covers.
     summed: usize,
     /// The range of the records.
-    records: (usize, usize),
+    pub(crate) records: (usize, usize),
 }
 
 impl Chain {
-    fn parse(kind: ChecksumType, block: &[u8]) -> Result<Self> {
+    pub(crate) fn parse(kind: ChecksumType, block: &[u8]) -> Result<Self> {
         let at_end = kind == ChecksumType::ZILOG;
         let bad = |what: &str| Error::corrupt("log block", what);
         let at = if at_end { block.len().checked_sub(ChainHeader::LEN) } else { Some(0) };
@@ -171,6 +165,12 @@ impl Chain {
     }
 }
 
+/// Returns the offsets of the embedded checksum in the newer form of log blocks: of its structure, and of its words.
+pub(crate) fn embedded_checksum_at() -> (usize, usize) {
+    let embedded = ChainHeader::offset_of("embedded");
+    (embedded, embedded + EmbeddedChecksum::offset_of("checksum"))
+}
+
 /// A block that belongs to a log.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -191,14 +191,16 @@ pub fn blocks<'a>(
     objset: u64,
     header: &ZilHeader,
 ) -> impl Iterator<Item = LogBlock> + Send + 'a {
-    Log { reader, objset, header: *header, next: Some(header.log), data: VecDeque::new() }
+    let (data, seen) = (VecDeque::new(), HashSet::new());
+    Log { reader, objset, header: *header, next: Some(header.log), data, seen, last: 0 }
 }
 
 /// Returns `true` if a log may have records that are not in the block tree yet. A log that was closed cleanly has
 /// none: it consists of a block that was reserved and never written, or of empty blocks, and remains for the next
 /// mount.
 pub fn has_records(reader: &dyn ReadBlock, objset: u64, header: &ZilHeader) -> bool {
-    let mut log = Log { reader, objset, header: *header, next: None, data: VecDeque::new() };
+    let (data, seen) = (VecDeque::new(), HashSet::new());
+    let mut log = Log { reader, objset, header: *header, next: None, data, seen, last: 0 };
     let mut next = Some(header.log).filter(|pointer| !pointer.is_hole());
     for _ in 0..EMPTY_BLOCKS_MAX {
         let Some(pointer) = next else { return header.flags & REPLAY_NEEDED != 0 };
@@ -222,18 +224,20 @@ struct Log<'a> {
     header: ZilHeader,
     next: Option<BlockPointer>,
     data: VecDeque<LogBlock>,
+    /// The first addresses of the data blocks, since several records may point to the same block.
+    seen: HashSet<(u32, u64)>,
+    /// The number of the last record that was claimed, as far as it was read.
+    last: u64,
 }
 
 impl Log<'_> {
     fn is_claimed(&self) -> bool {
-        self.header.claim_txg != Txg(0)
+        self.header.is_claimed()
     }
 
     /// Returns `true` if the numbers of the last block and record were set by the claim.
     fn has_end(&self) -> bool {
-        /// `ZIL_CLAIM_LR_SEQ_VALID`
-        const VALID: u64 = 2;
-        self.header.flags & VALID != 0
+        self.header.flags & HAS_LAST_RECORD != 0
     }
 
     /// Returns the block of `pointer`, and records the next block and the data blocks.
@@ -249,8 +253,11 @@ impl Log<'_> {
             level: Bookmark::LEVEL_ZIL,
             block: BlockId(sequence),
         };
-        // Without a known last number, even the end of a claimed log is not damage.
-        let is_claimed = self.is_claimed() && self.has_end();
+        // Without a known last number, even the end of a claimed log is not damage. Nor is a last block after the last
+        // record: it was reserved, and may never have been written.
+        let is_reserved =
+            self.last == self.header.claim_record_seq && sequence >= self.header.claim_block_seq;
+        let is_claimed = self.is_claimed() && self.has_end() && !is_reserved;
         let found = LogBlock { pointer, at, is_claimed };
         let read = self.reader.read_stored(&pointer, at);
         // The last block of a log is allocated before it is written.
@@ -295,6 +302,7 @@ impl Log<'_> {
                 return;
             }
             records = &records[whole.len()..];
+            self.last = record.number;
             if record.kind & TYPE_MASK == TX_CLONE_RANGE {
                 self.clones(whole, order);
                 continue;
@@ -307,6 +315,9 @@ impl Log<'_> {
             // Blocks that were written before the log was claimed are in the block tree.
             let is_claimed = self.is_claimed();
             if pointer.kind() != BlockKind::Normal || is_claimed && pointer.birth() < self.header.claim_txg {
+                continue;
+            }
+            if !self.seen.insert((pointer.dva(0).vdev(), pointer.dva(0).offset())) {
                 continue;
             }
             let block = write.offset / pointer.lsize().max(1);

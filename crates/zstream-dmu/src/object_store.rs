@@ -6,6 +6,7 @@
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::object_type::ObjectType;
 
+use crate::blkptr::BlockPointer;
 use crate::block::StoredBlock;
 use crate::dnode::NewObject;
 use crate::error::Result;
@@ -113,4 +114,16 @@ pub trait ObjectStore: ObjectSet {
     ///
     /// Fails if the object does not exist, and if the size is invalid.
     fn set_spill(&mut self, object: ObjectId, content: Option<StoredBlock>) -> Result<()>;
+}
+
+/// An object store in which blocks can be cloned.
+pub trait CloneStore: ObjectStore {
+    /// Replaces blocks of an object from `first` on with these (`dmu_brt_clone`). Every block that is not a hole or
+    /// embedded gets a further reference.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the object does not exist, if a block is not one of content of the size of its blocks, and if a count of
+    /// references cannot be read. Some blocks may be replaced then.
+    fn put_clones(&mut self, to: ObjectId, first: BlockId, pointers: &[BlockPointer]) -> Result<()>;
 }

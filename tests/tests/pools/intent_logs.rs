@@ -91,9 +91,10 @@ fn log_block(log: &BlockPointer, records: u64) -> Vec<u8> {
     bytes
 }
 
-/// Space that a log takes and that no space map knows of would be written over. What was exported has none.
+/// Space that a log takes and that no space map knows of would be written over: the log is claimed before anything is
+/// allocated, and nothing can be committed otherwise. What was exported has no such log.
 #[test]
-fn a_pool_with_a_log_to_replay_is_not_written_to() {
+fn a_log_is_claimed_before_a_pool_is_written_to() {
     let devices = overlays("tank");
     let options = WriteOptions { force: true, ..WriteOptions::default() };
     let open = || {
@@ -103,6 +104,11 @@ fn a_pool_with_a_log_to_replay_is_not_written_to() {
         };
         PoolWriter::open_candidates(devices.iter().map(examine).collect(), &options)
     };
+    let header = || {
+        let pool = Pool::open_devices(devices.clone(), &OpenOptions::default()).expect("a golden pool");
+        let root = roots(&pool).into_iter().find(|(id, _)| *id == 377).expect("the volume").1;
+        Objset::open_locked(pool.reader().clone(), 377, root).expect("a dataset").phys().zil
+    };
     let log =
         newest_log(&Pool::open_devices(devices.clone(), &OpenOptions::default()).expect("a golden pool"));
     let write_log = |bytes: &[u8]| {
@@ -110,13 +116,30 @@ fn a_pool_with_a_log_to_replay_is_not_written_to() {
     };
     write_log(&log_block(&log, 0));
     let mut pool = open().expect("an exported pool");
+    assert!(pool.unclaimed_logs().is_empty());
     pool.log(Event::Command("test")).expect("a history");
     pool.commit(&mut |_, _| Ok(())).expect("a commit");
     drop(pool);
-    let refused = open().expect_err("a pool that was not exported").to_string();
-    assert!(refused.contains("dataset 377 has an intent log that was not replayed"), "{refused}");
+    let mut pool = open().expect("a pool that was not exported");
+    assert_eq!(pool.unclaimed_logs().iter().map(|head| head.0).collect::<Vec<_>>(), [377]);
+    pool.log(Event::Command("test")).expect("a history");
+    let refused = pool.commit(&mut |_, _| Ok(())).expect_err("an unclaimed log").to_string();
+    assert!(refused.contains("the intent log of dataset 377 was not claimed"), "{refused}");
+    drop(pool);
+    assert_eq!(header().claim_txg, Txg(0));
+    let mut pool = WritablePool::over(open().expect("the same pool"), Some(1)).expect("its datasets");
+    let txg = pool.txg();
+    pool.commit().expect("a commit");
+    drop(pool);
+    // The log has one block, without records: its end is known, and there is nothing to replay.
+    let claimed = header();
+    assert_eq!((claimed.claim_txg, claimed.claim_block_seq, claimed.claim_record_seq), (txg, 3, 0));
+    assert_eq!(claimed.flags, 2);
+    let pool = open().expect("the pool with a claimed log");
+    assert!(pool.unclaimed_logs().is_empty());
     write_log(&vec![0; log.psize() as usize]);
-    open().expect("a pool without records in its log");
+    let mut pool = WritablePool::over(pool, Some(1)).expect("its datasets");
+    pool.open_head(zstream_dmu::ids::ObjectId(377)).expect("a volume without records in its log");
 }
 
 /// Who reads a volume or a file system is told that its log has records that are not in it yet, and only then: nearly every

@@ -27,6 +27,7 @@ mod old_pools;
 mod pool_create;
 mod pool_properties;
 mod removed;
+mod replayed;
 mod rescue;
 mod rewritten;
 mod shaped_pools;

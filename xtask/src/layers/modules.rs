@@ -45,7 +45,7 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream",
-        "layers text error control mapped pipe place files dump edits info describe rescue dedup pools list create keys put extract \
+        "layers text error control mapped pipe place files dump edits info describe rescue dedup pools list create keys replay put extract \
          check progress json datasets quotas receive send verify replicate",
     ),
     (

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use super::{Device, DeviceHints, in_range};
@@ -15,6 +16,8 @@ const SECTOR_BYTES: u64 = 512;
 #[derive(Debug)]
 pub struct OverlayDevice {
     base: Arc<dyn Device>,
+    /// The bytes that may still be kept; `None` if there is no limit.
+    left: Option<Arc<AtomicU64>>,
     written: RwLock<HashMap<u64, [u8; SECTOR_BYTES as usize]>>,
 }
 
@@ -22,7 +25,27 @@ impl OverlayDevice {
     /// Creates a device with the content of `base`.
     #[must_use]
     pub fn new(base: Arc<dyn Device>) -> Self {
-        Self { base, written: RwLock::default() }
+        Self { base, left: None, written: RwLock::default() }
+    }
+
+    /// Creates a device with the content of `base` that keeps at most `left` bytes of writes, together with all other
+    /// devices that share this number. A write beyond fails.
+    #[must_use]
+    pub fn bounded(base: Arc<dyn Device>, left: Arc<AtomicU64>) -> Self {
+        Self { left: Some(left), ..Self::new(base) }
+    }
+
+    /// Counts a new sector.
+    fn take_sector(&self) -> io::Result<()> {
+        let Some(left) = &self.left else { return Ok(()) };
+        let less = |left: u64| left.checked_sub(SECTOR_BYTES);
+        match left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                let why = "the changes that are kept in memory exceed their limit";
+                Err(io::Error::new(io::ErrorKind::StorageFull, why))
+            }
+        }
     }
 }
 
@@ -55,7 +78,11 @@ impl Device for OverlayDevice {
         let mut written = lock::write(&self.written);
         for (sector, start, range) in parts(offset, bytes.len()) {
             let mut content = [0; SECTOR_BYTES as usize];
-            match written.get(&sector) {
+            let before = written.get(&sector);
+            if before.is_none() {
+                self.take_sector()?;
+            }
+            match before {
                 Some(before) => content = *before,
                 // The last sector may be incomplete at the end of the device.
                 None if range.len() < content.len() => {
@@ -91,6 +118,20 @@ mod tests {
 
     use super::*;
     use crate::device::MemoryDevice;
+
+    #[test]
+    fn overlays_with_a_limit_share_it() {
+        let left = Arc::new(AtomicU64::new(3 * SECTOR_BYTES));
+        let overlay =
+            || OverlayDevice::bounded(Arc::new(MemoryDevice::from(vec![0; 4096])), Arc::clone(&left));
+        let (one, other) = (overlay(), overlay());
+        one.write_at(0, &[1; 1024]).unwrap();
+        one.write_at(512, &[2; 512]).unwrap();
+        other.write_at(0, &[3; 512]).unwrap();
+        let error = other.write_at(512, &[4; 512]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        one.write_at(0, &[5; 1024]).unwrap();
+    }
 
     proptest! {
         #[test]

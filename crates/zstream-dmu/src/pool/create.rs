@@ -152,6 +152,7 @@ impl PoolWriter {
             is_rehearsal: false,
             large_headers,
             absent: Absent::default(),
+            unclaimed: Vec::new(),
             last: no_uberblock(&tree),
             host: new.host,
             now: new.now,

@@ -127,6 +127,8 @@ pub struct PoolWriter {
     pub(super) is_rehearsal: bool,
     pub(super) large_headers: Arc<LargeHeaders>,
     pub(super) absent: Absent,
+    /// The heads whose intent logs have to be claimed before anything is allocated.
+    pub(super) unclaimed: Vec<ObjectId>,
 }
 
 impl std::fmt::Debug for PoolWriter {
@@ -145,7 +147,6 @@ impl PoolWriter {
     /// - another host may use the pool, unless forced,
     /// - more members of a vdev are missing or offline than its redundancy allows, or one is truncated,
     /// - a vdev is being removed or expanded,
-    /// - the pool was not exported and has an intent log that was not replayed,
     /// - the pool has a version without feature flags, big-endian integers, or an active feature that is not maintained
     ///   by writes.
     pub fn open(paths: &[PathBuf], options: &WriteOptions) -> Result<Self> {
@@ -178,6 +179,7 @@ impl PoolWriter {
         let pool = Pool::open_candidates(candidates, &open)?;
         check_host(&pool, options)?;
         check_writable(&pool)?;
+        let unclaimed = intent_logs::unclaimed(&pool)?;
         let mos = pool.mos();
         let next = Txg(pool.txg().0 + 1);
         let mut spaces = Vec::new();
@@ -227,6 +229,7 @@ impl PoolWriter {
             is_rehearsal: options.rehearsal,
             large_headers,
             absent: Absent::of(reader.vdevs(), pool.txg()),
+            unclaimed,
             reader,
             space,
             writer,
@@ -345,6 +348,7 @@ impl PoolWriter {
     }
 
     fn commit_as(&mut self, state: PoolState, account: &mut Account<'_>) -> Result<()> {
+        self.check_claimed()?;
         if self.large_headers.begin_if_wanted() {
             self.activate(large_headers::FEATURE)?;
         }
@@ -464,9 +468,6 @@ fn check_writable(pool: &Pool) -> Result<()> {
     check_members(pool)?;
     if let Some(cut) = pool.vdevs().cut_members().first() {
         return refuse(format!("with a truncated member ({cut})"));
-    }
-    if pool.state() != PoolState::Exported {
-        intent_logs::check_replayed(pool)?;
     }
     check_removed(pool)?;
     let directory = Zap::open(&**pool.mos(), DIRECTORY_OBJECT)?;

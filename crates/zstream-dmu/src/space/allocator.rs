@@ -61,7 +61,7 @@ impl From<&Features> for MapForm {
 
 /// The space of a pool.
 pub struct Allocator {
-    reader: Arc<BlockReader>,
+    pub(super) reader: Arc<BlockReader>,
     form: MapForm,
     unit_shift: u8,
     /// The deflated bytes per sector of each vdev.
@@ -74,6 +74,24 @@ pub struct Allocator {
     pub(super) dedup: Mutex<Option<ddt::References>>,
     /// Whether any block may have several references.
     pub(super) has_references: AtomicBool,
+}
+
+/// When the space of a freed block can be reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reuse {
+    /// In the same transaction group: nothing on disk refers to the block.
+    AtOnce,
+    /// When no uberblock that can be opened refers to the block.
+    Deferred,
+}
+
+/// A freed range.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Freed {
+    /// The transaction group in which the block was written.
+    pub(super) birth: Txg,
+    /// When its space can be reused.
+    pub(super) reuse: Reuse,
 }
 
 pub(super) struct State {
@@ -330,14 +348,19 @@ impl Allocator {
 
     /// Frees the space of a block that was in a deduplication table and has no references.
     pub(crate) fn free_unshared(&self, block: &BlockPointer) -> Result<()> {
-        self.free_places(block, 0)
+        self.free_places(block, self.reuse_of(block), 0)
+    }
+
+    /// Returns when the space of a freed block can be reused.
+    fn reuse_of(&self, block: &BlockPointer) -> Reuse {
+        if block.physical_birth() == self.txg() { Reuse::AtOnce } else { Reuse::Deferred }
     }
 
     /// Frees the space of a block without further references.
-    fn free_places(&self, block: &BlockPointer, depth: usize) -> Result<()> {
+    fn free_places(&self, block: &BlockPointer, reuse: Reuse, depth: usize) -> Result<()> {
         if block.is_gang() {
             for piece in gang::pieces(&self.reader, block, depth)? {
-                self.free_places(&piece, depth + 1)?;
+                self.free_places(&piece, reuse, depth + 1)?;
             }
         }
         for place in block.dvas() {
@@ -346,19 +369,20 @@ impl Allocator {
                 true => self.vdev(place.vdev())?.asize(HEADER_BYTES_MIN as u64, block.physical_birth()),
                 false => place.asize(),
             };
-            self.give_back(place, size, block.physical_birth()).map_err(|error| error.at_address(place))?;
+            let birth = block.physical_birth();
+            self.give_back(place, size, Freed { birth, reuse }).map_err(|error| error.at_address(place))?;
         }
         Ok(())
     }
 
-    fn give_back(&self, place: Dva, size: u64, birth: Txg) -> Result<()> {
+    fn give_back(&self, place: Dva, size: u64, freed: Freed) -> Result<()> {
         let end = place.offset_sectors().checked_mul(SECTOR_BYTES).and_then(|start| start.checked_add(size));
         let end = end.ok_or_else(|| Error::corrupt("block address", "end exceeds the maximum offset"))?;
-        self.free_moved(place.vdev(), (end - size, end), birth, 0)
+        self.free_moved(place.vdev(), (end - size, end), freed, 0)
     }
 
     /// Frees a range of a vdev that was not removed.
-    pub(super) fn free_range(&self, number: u32, (start, end): (u64, u64), birth: Txg) -> Result<()> {
+    pub(super) fn free_range(&self, number: u32, (start, end): (u64, u64), freed: Freed) -> Result<()> {
         let vdev = self.vdev(number)?;
         let state = &mut *self.intact_state()?;
         let top = state.tops.get_mut(number as usize).and_then(Option::as_mut);
@@ -368,12 +392,12 @@ impl Allocator {
         };
         let mos = state.mos.as_deref();
         state.is_changed = true;
-        if state.kept.needs(birth) {
+        if state.kept.needs(freed.birth) {
             top.check_allocated(mos, start, end)?;
             return state.kept.add(number, start, end);
         }
         state.kept.check(number, start, end)?;
-        top.free(mos, start, end, birth == self.txg())?;
+        top.free(mos, start, end, freed.reuse == Reuse::AtOnce)?;
         state.used -= top.charged(end - start);
         if top.class.is_some() {
             state.allocated -= end - start;
@@ -463,7 +487,14 @@ impl Space for Allocator {
 
     fn free(&self, block: &BlockPointer) -> Result<()> {
         match self.release(block)? {
-            Release::Last => self.free_places(block, 0),
+            Release::Last => self.free_places(block, self.reuse_of(block), 0),
+            Release::Shared => Ok(()),
+        }
+    }
+
+    fn free_claimed(&self, block: &BlockPointer) -> Result<()> {
+        match self.release(block)? {
+            Release::Last => self.free_places(block, Reuse::Deferred, 0),
             Release::Shared => Ok(()),
         }
     }

@@ -100,6 +100,11 @@ impl FreeSpace {
         start < end && self.by_start.range(..end).next_back().is_some_and(|(_, found)| *found > start)
     }
 
+    /// Returns whether all of `start..end` is free.
+    pub(super) fn has(&self, start: u64, end: u64) -> bool {
+        start < end && self.by_start.range(..=start).next_back().is_some_and(|(_, last)| *last >= end)
+    }
+
     /// Allocates exactly this range.
     ///
     /// # Errors

@@ -243,6 +243,21 @@ impl Metaslab {
         Ok(())
     }
 
+    /// Returns whether the whole range is free.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the map cannot be read.
+    pub(super) fn is_free(
+        &mut self,
+        mos: Option<&dyn ObjectSet>,
+        shift: u8,
+        start: u64,
+        end: u64,
+    ) -> Result<bool> {
+        Ok(self.load(mos, shift)?.free.has(start, end))
+    }
+
     /// Frees a range. It can be reused immediately if `at_once`, and otherwise after enough transaction groups.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 mod allocator;
 mod capacity;
+mod claim;
 mod dedup;
 mod free_space;
 pub(crate) mod kept;

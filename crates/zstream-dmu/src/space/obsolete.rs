@@ -12,11 +12,12 @@
 
 use std::collections::BTreeMap;
 
+use super::allocator::Freed;
 use super::space_map::SpaceChange;
 use super::vdev_map::Addition;
 use super::{Allocator, SpaceMaps};
 use crate::error::{Error, Result};
-use crate::ids::{ObjectId, Txg};
+use crate::ids::ObjectId;
 use crate::mos::Features;
 use crate::object_set::ObjectSet;
 use crate::object_store::ObjectStore;
@@ -72,11 +73,11 @@ impl Allocator {
         &self,
         vdev: u32,
         (start, end): (u64, u64),
-        birth: Txg,
+        freed: Freed,
         depth: usize,
     ) -> Result<()> {
         let Some(places) = self.vdevs().moved(vdev, start, end - start)? else {
-            return self.free_range(vdev, (start, end), birth);
+            return self.free_range(vdev, (start, end), freed);
         };
         if depth >= MOVES_MAX {
             return Err(Error::corrupt("mapping", format!("a block was moved more than {MOVES_MAX} times")));
@@ -87,7 +88,7 @@ impl Allocator {
             state.is_changed = true;
         }
         places.into_iter().try_for_each(|(vdev, offset, len)| {
-            self.free_moved(vdev, (offset, offset + len), birth, depth + 1)
+            self.free_moved(vdev, (offset, offset + len), freed, depth + 1)
         })
     }
 
@@ -131,6 +132,7 @@ impl Allocator {
 
 #[cfg(test)]
 mod tests {
+    use crate::ids::Txg;
     use std::collections::HashMap;
     use std::sync::Arc;
 

@@ -163,6 +163,15 @@ impl Top {
         self.holder(start, end)?.check_allocated(mos, shift, start, end)
     }
 
+    /// Returns whether the whole range is free. A range that is not in one metaslab is not.
+    pub(super) fn is_free(&mut self, mos: Option<&dyn ObjectSet>, start: u64, end: u64) -> Result<bool> {
+        let shift = self.ashift;
+        match self.holder(start, end) {
+            Ok(metaslab) => metaslab.is_free(mos, shift, start, end),
+            Err(_) => Ok(false),
+        }
+    }
+
     pub(super) fn replay(
         &mut self,
         mos: &dyn ObjectSet,

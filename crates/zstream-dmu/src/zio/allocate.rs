@@ -109,4 +109,15 @@ pub trait Space: Send + Sync {
     ///
     /// Fails if a range is not allocated, and if a gang header cannot be read.
     fn free(&self, block: &BlockPointer) -> Result<()>;
+
+    /// Drops a reference to a block of an intent log like [`free`](Self::free). Such a block may have been written in a
+    /// transaction group with the number of the current one, in which another program was interrupted: its space is
+    /// never reused at once.
+    ///
+    /// # Errors
+    ///
+    /// Fails like [`free`](Self::free).
+    fn free_claimed(&self, block: &BlockPointer) -> Result<()> {
+        self.free(block)
+    }
 }

@@ -12,7 +12,7 @@
 //! destroy; OpenZFS leaves them to later ones.
 
 use zstream_dmu::ids::{ObjectId, Txg};
-use zstream_dmu::intent_log;
+use zstream_dmu::intent_log::{self, ZilHeader};
 use zstream_dmu::traverse::{Floor, Options, Traverse, VisitKind};
 use zstream_dmu::zap::{Value, number_key};
 use zstream_format::errno::Errno;
@@ -229,21 +229,27 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Frees the blocks of a head's intent log, which are not part of any count. Its records were replayed, since the
-    /// pool would not be open for changes otherwise: only blocks that were allocated for further records are left.
+    /// Frees the blocks of a head's intent log, which are not part of any count (`zil_destroy_sync`).
     fn free_log(&mut self, head: ObjectId) -> Result<()> {
         if self.read().dataset(head)?.root.is_hole() {
             return Ok(());
         }
         let set = self.read().objset_locked(head)?;
-        if !set.has_intent_log() {
+        let header = set.phys().zil;
+        self.free_log_blocks(head, &header)
+    }
+
+    /// Frees the blocks of the intent log with this header: those that were allocated for further records, and of a log
+    /// that was claimed those that its records refer to.
+    pub(super) fn free_log_blocks(&mut self, head: ObjectId, header: &ZilHeader) -> Result<()> {
+        if header.log.is_hole() {
             return Ok(());
         }
         let reader = self.reader.clone();
-        for block in intent_log::blocks(&*reader, head.0, &set.phys().zil) {
+        for block in intent_log::blocks(&*reader, head.0, header) {
             if has_places(&block.pointer) {
                 self.has_changed = true;
-                self.space.free(&block.pointer)?;
+                self.space.free_claimed(&block.pointer)?;
             }
         }
         Ok(())

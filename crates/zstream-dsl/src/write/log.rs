@@ -1,5 +1,7 @@
-//! Clones and rollbacks of a pool that is open for changes. A head that starts with the content of a snapshot has no
-//! intent log, even if the snapshot was taken while one was in use (`dsl_dataset_zero_zil`).
+//! Intent logs of a pool that is open for changes: they are claimed when it is opened, replayed, or discarded.
+//!
+//! A head that starts with the content of a snapshot has no intent log, even if the snapshot was taken while one was in
+//! use (`dsl_dataset_zero_zil`).
 //!
 //! Only the head that was snapshotted owns the blocks of its log. The new head therefore gets an objset block of its
 //! own, without the header. In an encrypted dataset neither MAC of the block covers the header, so that no key is
@@ -8,12 +10,16 @@
 use std::sync::Arc;
 
 use zstream_dmu::ids::ObjectId;
+use zstream_dmu::intent_log::has_records;
 use zstream_dmu::objset::ObjsetWriter;
 use zstream_dmu::zio::Protection;
 use zstream_format::file_info::owners;
 
 use super::WritablePool;
 use crate::error::Result;
+
+/// The feature that records of extended attributes need.
+const XATTR_RECORDS: &str = "zilsaxattr";
 
 impl WritablePool {
     /// Creates a clone of a snapshot.
@@ -89,16 +95,83 @@ impl WritablePool {
         if phys.root.is_hole() || !tx.read().objset_locked(head)?.has_intent_log() {
             return Ok(());
         }
-        let is_encrypted = tx.read().is_encrypted(phys.dir)?;
+        let mut set = self.open_log(head)?;
+        set.forget_intent_log();
+        self.sync(head, &mut set)?;
+        Ok(())
+    }
+
+    /// Opens the object set of a head to change the header of its intent log. No key is needed.
+    fn open_log(&mut self, head: ObjectId) -> Result<ObjsetWriter> {
+        let tx = self.tx();
+        let is_encrypted = tx.read().is_encrypted(tx.read().dataset(head)?.dir)?;
         let mut properties = tx.read().set_properties(head)?;
         if is_encrypted {
             properties.protection = Protection::Kept;
         }
         let set = self.read_set(head, properties.protection)?;
-        let mut set =
-            ObjsetWriter::open(set, Arc::clone(self.pool.parts().writer), properties)?.with_owners(owners);
+        Ok(ObjsetWriter::open(set, Arc::clone(self.pool.parts().writer), properties)?.with_owners(owners))
+    }
+
+    /// Claims the intent logs of a pool that was not exported, as OpenZFS does when it imports one. All are claimed
+    /// before anything is written: what one header needs could be in the space of another log.
+    pub(super) fn claim_logs(&mut self) -> Result<()> {
+        let mut claimed = Vec::new();
+        for head in self.pool.unclaimed_logs().to_vec() {
+            claimed.push((head, self.claim_log(head)?));
+        }
+        self.pool.set_logs_claimed();
+        claimed.into_iter().try_for_each(|(head, mut set)| self.sync(head, &mut set).map(drop))
+    }
+
+    /// Claims the intent log of a head, and returns its object set with the new header.
+    fn claim_log(&mut self, head: ObjectId) -> Result<ObjsetWriter> {
+        let mut set = self.open_log(head)?;
+        let header = self.pool.claim_log(head.0, set.intent_log())?;
+        set.set_intent_log(header);
+        Ok(set)
+    }
+
+    /// Returns `true` if the intent log of a head has records that were not replayed.
+    ///
+    /// # Errors
+    /// Fails if the object set cannot be read.
+    pub fn has_log_records(&self, head: ObjectId) -> Result<bool> {
+        let dsl = self.dsl();
+        if dsl.read().dataset(head)?.root.is_hole() {
+            return Ok(false);
+        }
+        let set = dsl.read().objset_locked(head)?;
+        Ok(has_records(&**self.pool.reader(), head.0, &set.phys().zil))
+    }
+
+    /// Opens the object set of a head for the replay of its intent log, which is claimed if it was not.
+    ///
+    /// # Errors
+    /// Fails like [`open_head`](Self::open_head).
+    pub fn open_to_replay(&mut self, head: ObjectId) -> Result<ObjsetWriter> {
+        self.check_keys(head)?;
+        let mut claimed = self.claim_log(head)?;
+        self.sync(head, &mut claimed)?;
+        let properties = self.tx().read().set_properties(head)?;
+        let set = self.read_set(head, properties.protection)?;
+        Ok(ObjsetWriter::open(set, Arc::clone(self.pool.parts().writer), properties)?.with_owners(owners))
+    }
+
+    /// Discards the intent log of a head after its records were replayed (`zil_destroy`).
+    ///
+    /// # Errors
+    /// Fails if a block cannot be freed.
+    pub fn discard_log(&mut self, head: ObjectId, set: &mut ObjsetWriter) -> Result<()> {
+        let header = *set.intent_log();
         set.forget_intent_log();
-        self.sync(head, &mut set)?;
+        let mut tx = self.tx();
+        tx.free_log_blocks(head, &header)?;
+        // A log that does not exist has no records of extended attributes.
+        let features = tx.read().dataset_features(head)?;
+        if features.iter().any(|(feature, _)| feature.name == XATTR_RECORDS) {
+            tx.deactivate_feature(head, XATTR_RECORDS)?;
+        }
         Ok(())
     }
 }

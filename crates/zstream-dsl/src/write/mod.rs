@@ -30,7 +30,7 @@
 //! assign     assignment of properties by users
 //! plan       datasets that are destroyed together
 //! limits     limits on the number of datasets, and on reservations
-//! log        clones and rollbacks, which do not take over an intent log
+//! log        intent logs: claimed, replayed, discarded; clones and rollbacks do not take them over
 //! open       a pool, from opening or creation to export
 //! ```
 

@@ -86,10 +86,11 @@ impl WritablePool {
         Ok((this, first))
     }
 
-    /// Opens the datasets of a pool that is open for writing. Guids are derived from the seed, if there is one.
+    /// Opens the datasets of a pool that is open for writing, and claims its intent logs. Guids are derived from the
+    /// seed, if there is one.
     ///
     /// # Errors
-    /// Fails if the system has no random numbers.
+    /// Fails if the system has no random numbers, and if a device or a dataset with an intent log cannot be read.
     pub fn over(mut pool: PoolWriter, seed: Option<u64>) -> Result<Self> {
         let entropy = match seed {
             Some(seed) => Entropy::seeded(seed),
@@ -101,7 +102,10 @@ impl WritablePool {
         let is_reproducible = seed.is_some();
         let (wrappings, unread, opened) = (HashMap::new(), Vec::new(), pool.uberblock().txg);
         let shared = pool.space().shared()?;
-        Ok(Self { pool, keyring, wrappings, entropy, is_reproducible, space, shared, unread, opened })
+        let mut this =
+            Self { pool, keyring, wrappings, entropy, is_reproducible, space, shared, unread, opened };
+        this.claim_logs()?;
+        Ok(this)
     }
 
     /// Returns the pool.
@@ -278,7 +282,7 @@ impl WritablePool {
     }
 
     /// Checks that the keys of a head are not of the first format, which OpenZFS refuses, too (`dmu_objset_own_impl`).
-    fn check_keys(&mut self, head: ObjectId) -> Result<()> {
+    pub(super) fn check_keys(&mut self, head: ObjectId) -> Result<()> {
         let tx = self.tx();
         let keys = tx.read().keys_of(tx.read().dataset(head)?.dir)?;
         let Some(erratum) = keys.as_ref().and_then(Erratum::of_keys) else { return Ok(()) };
@@ -289,13 +293,16 @@ impl WritablePool {
     fn open_set(&mut self, head: ObjectId, properties: SetProperties) -> Result<ObjsetWriter> {
         self.check_keys(head)?;
         let set = self.read_set(head, properties.protection)?;
-        let parts = self.pool.parts();
-        if has_records(&**parts.reader, head.0, &set.phys().zil) {
-            return Err(Error::unsupported(format!(
-                "writing to dataset {head}, whose intent log has records that were not replayed"
-            )));
+        if has_records(&**self.pool.reader(), head.0, &set.phys().zil) {
+            let name = self.tx().read().full_name(head)?;
+            return Err(Error::refused(
+                Errno::EBUSY,
+                format!(
+                    "{name} has an intent log that was not replayed: replay it with `pool replay {name}`"
+                ),
+            ));
         }
-        Ok(ObjsetWriter::open(set, Arc::clone(parts.writer), properties)?.with_owners(owners))
+        Ok(ObjsetWriter::open(set, Arc::clone(self.pool.parts().writer), properties)?.with_owners(owners))
     }
 
     /// Returns the object set of a head; with [`Protection::Kept`] it is not decrypted.
@@ -340,6 +347,7 @@ impl WritablePool {
         if !set.is_dirty() {
             return Ok(*set.root());
         }
+        self.pool.check_claimed()?;
         let mut tx = self.tx();
         let mut ledger = tx.ledger(head)?;
         let root = set.sync(&mut ledger)?;

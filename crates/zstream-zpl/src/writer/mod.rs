@@ -17,6 +17,7 @@ mod attributes;
 mod content;
 mod names;
 mod nodes;
+mod replay;
 mod xattrs;
 
 use std::collections::{BTreeMap, HashMap};

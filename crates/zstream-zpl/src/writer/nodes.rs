@@ -17,15 +17,15 @@ use crate::node::{Acl, AclEntries, FileType, Node, Time};
 use crate::sa::Attribute;
 
 // Flags of nodes (`ZFS_*`).
-const IS_XATTR: u64 = 0x1;
-const ACL_TRIVIAL: u64 = 0x4;
-const ACL_AUTO_INHERIT: u64 = 0x40;
+pub(super) const IS_XATTR: u64 = 0x1;
+pub(super) const ACL_TRIVIAL: u64 = 0x4;
+pub(super) const ACL_AUTO_INHERIT: u64 = 0x40;
 /// The flag of a directory whose ACL denies execution to nobody.
-const NO_EXECS_DENIED: u64 = 0x100;
-const ARCHIVE: u64 = 1 << 35;
-const AV_MODIFIED: u64 = 1 << 42;
-const PROJECT_INHERIT: u64 = 1 << 46;
-const HAS_PROJECT: u64 = 1 << 47;
+pub(super) const NO_EXECS_DENIED: u64 = 0x100;
+pub(super) const ARCHIVE: u64 = 1 << 35;
+pub(super) const AV_MODIFIED: u64 = 1 << 42;
+pub(super) const PROJECT_INHERIT: u64 = 1 << 46;
+pub(super) const HAS_PROJECT: u64 = 1 << 47;
 
 /// The maximum depth of nested directories of extended attributes when they are freed: valid ones contain only files.
 const XATTR_DEPTH_MAX: usize = 2;
@@ -223,9 +223,7 @@ impl Writer {
         new: &NewNode,
     ) -> Result<()> {
         let mut node = self.node(set, object)?;
-        let file_type = node
-            .file_type()
-            .ok_or_else(|| Error::corrupt("file", format!("object {object} has mode {:o}", node.mode)))?;
+        let file_type = file_type(&node)?;
         node.mode = file_type.number() << 12 | u64::from(new.permissions & 0o7777);
         (node.uid, node.gid) = (Fuid(new.uid.into()), Fuid(new.gid.into()));
         (node.atime, node.mtime, node.ctime) = (new.atime, new.mtime, self.settings.now);
@@ -381,8 +379,14 @@ impl Writer {
     }
 }
 
+/// Returns the type of a node.
+pub(super) fn file_type(node: &Node) -> Result<FileType> {
+    node.file_type()
+        .ok_or_else(|| Error::corrupt("file", format!("object {} has mode {:o}", node.object, node.mode)))
+}
+
 /// Returns the additional flags of directories.
-fn directory_flags(file_type: FileType, permissions: u32) -> u64 {
+pub(super) fn directory_flags(file_type: FileType, permissions: u32) -> u64 {
     match file_type {
         FileType::Directory if permissions & 0o111 == 0o111 => ACL_AUTO_INHERIT | NO_EXECS_DENIED,
         FileType::Directory => ACL_AUTO_INHERIT,

@@ -10,13 +10,13 @@ use crate::node::Node;
 use crate::xattr::VALUE_BYTES_MAX;
 
 /// The maximum size of a packed value in bytes (`DXATTR_MAX_ENTRY_SIZE`).
-const PACKED_VALUE_BYTES_MAX: usize = 32 << 10;
+pub(super) const PACKED_VALUE_BYTES_MAX: usize = 32 << 10;
 /// The maximum size of the packed list in bytes (`DXATTR_MAX_SA_SIZE`).
-const PACKED_BYTES_MAX: usize = 64 << 10;
+pub(super) const PACKED_BYTES_MAX: usize = 64 << 10;
 /// The maximum length of a name in bytes (`XATTR_NAME_MAX`).
 const NAME_BYTES_MAX: usize = 255;
 
-fn pack(list: &NvList) -> Result<Vec<u8>> {
+pub(super) fn pack(list: &NvList) -> Result<Vec<u8>> {
     list.encode(Packed::xdr(ByteOrder::Little))
         .map_err(|error| Error::bad_request(format!("extended attributes cannot be packed: {error}")))
 }

@@ -66,6 +66,16 @@ pub enum Error {
         /// The reason.
         source: Cause,
     },
+    /// A record of an intent log cannot be replayed.
+    #[error("{name}: cannot replay record {record} of the intent log: {source}")]
+    Replay {
+        /// The dataset.
+        name: String,
+        /// The number and the kind of the record.
+        record: String,
+        /// The reason.
+        source: Cause,
+    },
     /// A stream cannot be read.
     #[error("{0}")]
     Stream(#[from] stream::Error),
@@ -199,6 +209,7 @@ impl Error {
             | Self::Change { source, .. }
             | Self::Open { source, .. }
             | Self::Dataset { source, .. }
+            | Self::Replay { source, .. }
             | Self::Key { source, .. }
             | Self::Content { source, .. }
             | Self::Cut { source, .. }
@@ -233,6 +244,7 @@ impl Error {
             | Self::Change { source, .. }
             | Self::Open { source, .. }
             | Self::Dataset { source, .. }
+            | Self::Replay { source, .. }
             | Self::Key { source, .. }
             | Self::Content { source, .. }
             | Self::Cut { source, .. }

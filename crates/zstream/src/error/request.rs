@@ -27,6 +27,9 @@ pub enum Request {
     /// An earlier state of a pool cannot be changed.
     #[error("an earlier transaction group is read-only")]
     EarlierTxg,
+    /// A pool whose intent logs are replayed in memory cannot be changed.
+    #[error("a pool whose intent logs are replayed in memory is read-only")]
+    Replayed,
     /// A verb that failed cannot be continued or finished.
     #[error("an earlier operation failed, and nothing can be added")]
     Failed,

@@ -2,6 +2,7 @@
 
 pub(crate) mod keys;
 pub(crate) mod pool;
+pub(crate) mod replay;
 pub(crate) mod source;
 
 pub use keys::{Key, KeyFile, Keys, NoKeys, Secret};

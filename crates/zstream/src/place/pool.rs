@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use zstream_dmu::device::{Device, Files, OpenDevice};
+use zstream_dmu::device::{Device, Files, OpenDevice, OverlayDevice};
 use zstream_dmu::error::{Error as PoolError, Fault};
 use zstream_dmu::ids::{Guid, Txg};
 use zstream_dmu::pool::history::Event as HistoryEvent;
@@ -17,6 +18,8 @@ use zstream_dsl::write::WritablePool;
 use zstream_send::plan::SourcePool;
 use zstream_zpl::settings::has_system_attributes;
 
+use super::keys::Keys;
+use super::replay::{heads, replay_head};
 use crate::control::{Control, Warning};
 use crate::error::{Cause, Error, Request, Result};
 
@@ -30,14 +33,31 @@ pub struct PoolPlace {
     pool: Option<String>,
     txg: Option<Txg>,
     is_checkpoint: bool,
+    replayed: Option<Replayed>,
     opener: Arc<dyn OpenDevice>,
 }
+
+/// The limit for the changes of replayed intent logs in memory, in bytes.
+const REPLAYED_BYTES_MAX: u64 = 1 << 30;
+
+/// The keys of the datasets whose intent logs are replayed in memory.
+#[derive(Clone)]
+struct Replayed(Arc<dyn Keys + Send + Sync>);
+
+impl std::fmt::Debug for Replayed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Replayed(..)")
+    }
+}
+
+/// Devices with their names for messages.
+type Devices = Vec<(String, Arc<dyn Device>)>;
 
 #[derive(Clone, Debug)]
 enum Members {
     Paths(Vec<PathBuf>),
     /// Each device with its name for messages.
-    Devices(Vec<(String, Arc<dyn Device>)>),
+    Devices(Devices),
 }
 
 /// An open pool and its datasets.
@@ -108,7 +128,7 @@ impl PoolPlace {
     }
 
     fn of(members: Members) -> Self {
-        Self { members, pool: None, txg: None, is_checkpoint: false, opener: Arc::new(Files) }
+        Self { members, pool: None, txg: None, is_checkpoint: false, replayed: None, opener: Arc::new(Files) }
     }
 
     /// The pool whose paths `opener` opens, instead of files and disks: names in memory, for example. The opener must
@@ -147,6 +167,14 @@ impl PoolPlace {
     #[must_use]
     pub fn at_checkpoint(self) -> Self {
         Self { is_checkpoint: true, ..self }
+    }
+
+    /// The pool with its intent logs replayed, for reading. The devices do not change: the replay is kept in memory, up to
+    /// 1 GiB. The logs of encrypted datasets are replayed if the keys are at hand. A pool that cannot be changed cannot be
+    /// opened in this way.
+    #[must_use]
+    pub fn replayed(self, keys: Arc<dyn Keys + Send + Sync>) -> Self {
+        Self { replayed: Some(Replayed(keys)), ..self }
     }
 
     /// The pool of this name, or with this guid in decimal, whatever the names of datasets say: of several pools with one name only
@@ -205,9 +233,13 @@ impl PoolPlace {
         let options =
             OpenOptions { name, txg: self.txg, devices, allow_missing: true, ..OpenOptions::default() };
         self.check()?;
-        let pool = match &self.members {
-            Members::Paths(paths) => Pool::open(paths, &options)?,
-            Members::Devices(devices) => Pool::open_devices(devices.clone(), &options)?,
+        let pool = match (&self.members, &self.replayed) {
+            (_, Some(Replayed(keys))) => {
+                let devices = self.replay_in_memory(options.name.as_deref(), &**keys, control)?;
+                Pool::open_devices(devices, &options)?
+            }
+            (Members::Paths(paths), None) => Pool::open(paths, &options)?,
+            (Members::Devices(devices), None) => Pool::open_devices(devices.clone(), &options)?,
         };
         for (path, error) in pool.refused() {
             control.warn(Warning::Refused { path: path.clone(), reason: error.to_string() });
@@ -223,6 +255,49 @@ impl PoolPlace {
         pool.reader().set_keys(Some(keyring.clone()));
         let dsl = Dsl::open(pool.name(), pool.mos().clone(), keyring)?;
         Ok(OpenPool { pool, dsl })
+    }
+
+    /// Replays all intent logs of the pool, and returns its devices with the result in memory.
+    fn replay_in_memory(
+        &self,
+        name: Option<&str>,
+        keys: &dyn Keys,
+        control: &mut Control<'_>,
+    ) -> Result<Devices> {
+        if self.txg.is_some() || self.is_checkpoint {
+            return Err(Request::EarlierTxg.into());
+        }
+        let mut candidates = match &self.members {
+            Members::Paths(paths) => {
+                let found = scan::scan(&*self.opener, paths)?;
+                scan::choose(found.candidates, name).map_err(|error| scan::explain(error, found.others))?
+            }
+            Members::Devices(devices) => {
+                let examined = devices.iter().cloned().map(examine).collect::<Result<Vec<_>, _>>()?;
+                scan::choose(examined, name)?
+            }
+        };
+        let (left, mut devices) = (Arc::new(AtomicU64::new(REPLAYED_BYTES_MAX)), Devices::new());
+        for Candidate { member, .. } in &mut candidates {
+            let overlay = OverlayDevice::bounded(Arc::clone(&member.device), Arc::clone(&left));
+            member.device = Arc::new(overlay);
+            devices.push((member.name.clone(), Arc::clone(&member.device)));
+        }
+        let options = WriteOptions { name: name.map(str::to_owned), force: true, ..WriteOptions::default() };
+        let mut pool = WritablePool::over(PoolWriter::open_candidates(candidates, &options)?, None)?;
+        for (dataset, head) in heads(&pool)? {
+            if !pool.has_log_records(head)? {
+                continue;
+            }
+            let is_encrypted = pool.dsl().dataset_by_object(head)?.crypto_key()?.is_some();
+            if is_encrypted && !keys.is_at_hand() {
+                control.warn(Warning::LogNotReplayed { dataset });
+                continue;
+            }
+            replay_head(&mut pool, head, keys, &mut |_| {})?;
+        }
+        pool.commit()?;
+        Ok(devices)
     }
 
     /// The transaction groups whose uberblocks still exist, oldest first, with the times at which they were completed, in
@@ -289,6 +364,9 @@ impl PoolPlace {
     ) -> Result<WritablePool> {
         if self.txg.is_some() || self.is_checkpoint {
             return Err(Request::EarlierTxg.into());
+        }
+        if self.replayed.is_some() {
+            return Err(Request::Replayed.into());
         }
         let options =
             WriteOptions { name: self.selector(name), devices: Arc::clone(&self.opener), ..options };

@@ -7,32 +7,20 @@ use std::path::{Path, PathBuf};
 use zstream_dmu::Random;
 use zstream_dmu::error::Error as PoolError;
 use zstream_dmu::ids::ObjectId;
-use zstream_dmu::zap::Value;
-use zstream_dsl::error::Error as DatasetError;
-use zstream_dsl::prop::stored_number;
 use zstream_zpl::error::{Error as FileError, Fault as FileFault};
 use zstream_zpl::node::{FileType, Time};
-use zstream_zpl::writer::{NewNode, NodeKind, Settings, Writer};
+use zstream_zpl::writer::{NewNode, NodeKind, Writer};
 
 use super::tree::Tree;
 use super::{PutOptions, Target, target};
 use crate::control::Control;
 use crate::error::{Cause, Error, PutFault, Result};
+use crate::place::replay::settings;
 use crate::text::file_name;
-
-/// Bytes in a slot of a dnode.
-const SLOT_BYTES: u64 = 512;
 
 /// The default permissions: of created directories, and of files of [`Put::file`](super::Put::file).
 const DIRECTORY_PERMISSIONS: u32 = 0o755;
 pub(super) const FILE_PERMISSIONS: u32 = 0o644;
-
-/// Values of the properties `xattr` and `dnodesize`.
-const XATTR_OFF: u64 = 0;
-const XATTR_DIRECTORY: u64 = 1;
-const XATTR_SA: u64 = 2;
-const DNODE_LEGACY: u64 = 0;
-const DNODE_AUTO: u64 = 1;
 
 /// A filesystem's writer, and its attribute rules.
 #[derive(Debug)]
@@ -46,7 +34,7 @@ impl Files {
     pub(super) fn open(target: &mut Target, name: &str, options: &PutOptions) -> Result<Self> {
         let seconds = target.pool.pool().now().cast_signed();
         let now = Time { seconds, nanoseconds: 0 };
-        let (settings, keeps_xattrs) = settings(target, now)?;
+        let (settings, keeps_xattrs) = settings(&mut target.pool, target.head, now)?;
         let random = match options.timestamp {
             Some(seed) => Random::from_seed(seed),
             None => Random::system().map_err(PoolError::from)?,
@@ -56,32 +44,6 @@ impl Files {
         let rules = Rules { latest: options.timestamp.map(|_| now), keeps_xattrs };
         Ok(Self { writer, rules, now })
     }
-}
-
-/// The settings from the properties of the filesystem, and true if extended attributes are kept.
-fn settings(target: &mut Target, now: Time) -> Result<(Settings, bool), Cause> {
-    let head = target.head;
-    let (record, xattr, dnode) = {
-        let dataset = target.pool.dsl().dataset_by_object(head)?;
-        let number = |name| stored_number(&dataset, name);
-        (number("recordsize")?, number("xattr")?, number("dnodesize")?)
-    };
-    let record = record.unwrap_or(128 << 10);
-    let record_bytes =
-        u32::try_from(record).map_err(|_| DatasetError::unsupported(format!("recordsize {record}")))?;
-    let xattr = xattr.unwrap_or(XATTR_SA);
-    let xattrs_inline = xattr != XATTR_DIRECTORY;
-    let dn_slots = match dnode.unwrap_or(DNODE_LEGACY) {
-        DNODE_LEGACY => 1,
-        DNODE_AUTO => 2,
-        bytes => u8::try_from(bytes / SLOT_BYTES)
-            .map_err(|_| DatasetError::unsupported(format!("dnodesize {bytes}")))?
-            .max(1),
-    };
-    if dn_slots > 1 {
-        target.pool.tx().activate_feature(head, "large_dnode", &Value::word(0))?;
-    }
-    Ok((Settings { record_bytes, dn_slots, xattrs_inline, now }, xattr != XATTR_OFF))
 }
 
 /// Files that are being put into one filesystem.

@@ -39,6 +39,7 @@ use crate::control::Control;
 use crate::error::{Cause, Error, PutFault, Request, Result};
 use crate::place::keys::unlock_to_write;
 use crate::place::pool::leave;
+use crate::place::replay::replay_head;
 use crate::place::source::{CHUNK_BYTES, parts};
 use crate::place::{Keys, PoolPlace};
 use crate::text::file_name;
@@ -146,6 +147,8 @@ impl Put {
             head.object()
         };
         unlock_to_write(&mut pool, head, keys)?;
+        // The writes of the log precede this one.
+        replay_head(&mut pool, head, keys, &mut |_| {})?;
         let before = pool.dsl().dataset_by_object(head)?.objset()?;
         let used = quota::used(&before)?;
         let set = pool.open_head(head)?;

@@ -3,6 +3,7 @@
 mod check;
 mod groups;
 mod properties;
+mod replay;
 
 use zstream::Prune;
 use zstream::describe::PoolDescription;
@@ -124,6 +125,20 @@ Examples:
         #[arg(value_name = "POOL", conflicts_with = "all")]
         pool: Option<String>,
     },
+    /// Replays the intent logs of filesystems and volumes
+    ///
+    /// The last synchronous writes of a pool that was not exported are only in the intent log of their dataset. OpenZFS
+    /// replays a log when it mounts the filesystem or opens the volume. This verb does the same, and exports the pool.
+    /// Unlike OpenZFS, which discards the rest of a log with a record that it cannot replay, it then fails, and the log is
+    /// kept. `put` and `cp` replay the log of their dataset first; `rollback`, `destroy` and `recv -F` discard it, as in
+    /// OpenZFS. `--replay` before a verb reads the pool as after the replay.
+    #[command(after_long_help = "\
+Examples:
+  zstream -d disk.img pool replay -nv
+  zstream -d disk.img pool replay
+  zstream -d disk.img --key-file key pool replay tank/secret
+  zstream -d disk.img --replay ls tank/home")]
+    Replay(replay::Args),
     /// Shows the pool: name, guid, transaction group, vdevs, features, datasets
     Show {
         /// Print one JSON object
@@ -186,6 +201,7 @@ impl Args {
             Command::Upgrade { all: true, .. } => properties::upgrade_all(options),
             Command::Upgrade { pool: Some(pool), .. } => properties::upgrade(options, pool),
             Command::Upgrade { .. } => properties::list_upgrades(options),
+            Command::Replay(args) => args.run(options),
             Command::Show { json, txgs: true, pool } => groups::run(options, pool.as_deref(), *json),
             Command::Show { json, txgs: false, pool } => {
                 let pool = PoolDescription::of(&options.open(pool.as_deref())?)?;

@@ -7,9 +7,10 @@ use super::ObjsetWriter;
 use super::overlay::{Dirty, Overlay};
 use super::store::grow;
 use crate::blkptr::{BlockKind, BlockPointer};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{BlockId, ObjectId, Txg};
 use crate::object_set::ObjectSet as _;
+use crate::object_store::CloneStore;
 use crate::objset::Objset;
 use crate::tree::Seek;
 use crate::zio::write::Written;
@@ -136,5 +137,33 @@ impl ObjsetWriter {
             );
             Ok(())
         })
+    }
+}
+
+impl CloneStore for ObjsetWriter {
+    fn put_clones(&mut self, to: ObjectId, first: BlockId, pointers: &[BlockPointer]) -> Result<()> {
+        let bytes = self.touch(to)?.dnode(to)?.block_bytes();
+        for (block, pointer) in (first.0..).zip(pointers) {
+            let why = match pointer.kind() {
+                BlockKind::Hole => {
+                    self.land_before(to, block, block.saturating_add(1))?;
+                    self.change(to, |overlay, source| {
+                        overlay.free(block, block.saturating_add(1), &*source.writer);
+                        Ok(())
+                    })?;
+                    continue;
+                }
+                _ if pointer.lsize() != bytes => format!("it is {} bytes, expected {bytes}", pointer.lsize()),
+                _ => match refusal(pointer, self.source.writer.txg()) {
+                    None | Some(CloneRefusal::Deduplicated) => {
+                        self.clone_block(to, block, pointer)?;
+                        continue;
+                    }
+                    Some(refusal) => refusal.to_string(),
+                },
+            };
+            return Err(Error::corrupt("cloned block", format!("block {block} of object {to}: {why}")));
+        }
+        Ok(())
     }
 }

@@ -18,8 +18,9 @@ use std::thread::{Builder, JoinHandle};
 use super::ObjsetWriter;
 use super::overlay::{Dirty, Source, Spill, give_back};
 use super::sync::{BATCH_BLOCKS, BATCH_BYTES, Outgoing};
+use crate::blkptr::BlockPointer;
 use crate::error::Result;
-use crate::ids::ObjectId;
+use crate::ids::{BlockId, ObjectId};
 use crate::zio::write::Written;
 
 /// The blocks in flight.
@@ -118,6 +119,31 @@ impl ObjsetWriter {
             self.note_written(out, written);
         }
         result
+    }
+
+    /// Writes one block of an object now, before the sync, and returns its pointer (`dmu_sync`): a log record can refer to
+    /// it. A block without changes is not written; its pointer is that on disk. The next sync uses the block, unless it
+    /// changes before.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the object does not exist, and if the block cannot be written.
+    pub fn sync_block(&mut self, object: ObjectId, block: BlockId) -> Result<BlockPointer> {
+        self.touch(object)?;
+        self.land()?;
+        let waiting = self.waiting(object.0, false)?;
+        if let Some(out) = waiting.into_iter().find(|out| out.block == block.0) {
+            let written = Outgoing::write(std::slice::from_ref(&out), &self.source)?;
+            written.into_iter().for_each(|written| self.note_written(&out, written));
+        }
+        let overlay = self.touch(object)?;
+        if let Some(Dirty::Written(written)) = overlay.dirty.get(&block.0) {
+            return Ok(written.pointer);
+        }
+        match overlay.base_of(block.0).cloned() {
+            Some(base) => self.source.tree(object, &base).pointer(0, block),
+            None => Ok(BlockPointer::EMPTY),
+        }
     }
 
     /// Waits for the blocks in flight if a change to these blocks of an object, or to its spill block, frees blocks.

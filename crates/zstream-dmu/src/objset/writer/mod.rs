@@ -202,12 +202,23 @@ impl ObjsetWriter {
         self.properties = properties;
     }
 
-    /// Removes the intent log. In a set that was reset to a snapshot, its records belong to the previous content.
-    pub fn forget_intent_log(&mut self) {
-        if self.phys.zil != ZilHeader::default() {
-            self.phys.zil = ZilHeader::default();
+    /// The header of the intent log.
+    #[must_use]
+    pub fn intent_log(&self) -> &ZilHeader {
+        &self.phys.zil
+    }
+
+    /// Sets the header of the intent log.
+    pub fn set_intent_log(&mut self, header: ZilHeader) {
+        if self.phys.zil != header {
+            self.phys.zil = header;
             self.is_head_dirty = true;
         }
+    }
+
+    /// Removes the intent log. In a set that was reset to a snapshot, its records belong to the previous content.
+    pub fn forget_intent_log(&mut self) {
+        self.set_intent_log(ZilHeader::default());
     }
 
     /// The read-only set as of the last sync; `None` before the first one.

@@ -168,7 +168,7 @@ impl Overlay {
     }
 
     /// Returns the dnode on disk if this block is read from its tree.
-    fn base_of(&self, block: u64) -> Option<&Arc<Dnode>> {
+    pub(super) fn base_of(&self, block: u64) -> Option<&Arc<Dnode>> {
         let base = self.live_base()?;
         let last = self.dnode.as_ref()?.max_block.min(base.max_block);
         (block <= last.0 && !self.freed.overlaps(block, block.saturating_add(1))).then_some(base)

@@ -45,6 +45,13 @@ impl Decrypt for Keyring {
             key.verify_objset(stored, bp.byte_order())?;
             return Ok(true);
         }
+        if object_type == ObjectType::INTENT_LOG && bp.crypt_kind() == CryptKind::Encrypted {
+            let (Some(salt), Some(iv)) = (bp.salt(), bp.iv()) else {
+                return Err(Error::corrupt("block pointer", "encrypted log block has no salt and IV"));
+            };
+            key.decrypt_log(stored, salt, iv)?;
+            return Ok(true);
+        }
         let mac = bp.mac().ok_or_else(|| Error::corrupt("block pointer", "encrypted block has no MAC"))?;
         if bp.crypt_kind() != CryptKind::Encrypted {
             key.authenticate(stored, &mac)?;

@@ -8,6 +8,7 @@
 //! | data of an encrypted type | AEAD of the stored bytes; salt, IV and MAC in the pointer |
 //! | block of dnodes | AEAD of the bonus buffers of encrypted types; the rest is authenticated (`dnodes`) |
 //! | data of another type | HMAC-SHA512 of the stored bytes, truncated to 16 bytes |
+//! | block of an intent log | AEAD of the records without their headers and block pointers; the rest is authenticated (`log`) |
 //! | objset block | two HMACs inside it (`mac`) |
 //! | indirect block | SHA-512 of the authenticated parts of its pointers, without a key (`mac`) |
 //!
@@ -18,6 +19,7 @@ mod dnodes;
 mod key;
 mod keydata;
 mod keyring;
+mod log;
 mod mac;
 mod random;
 
@@ -152,6 +154,24 @@ impl DatasetKey {
             &params.mac,
             "a block of dnodes",
         )?;
+        split.put_back(block);
+        Ok(())
+    }
+
+    /// Decrypts the records of a block of an intent log in place, and authenticates the rest of it. The MAC is in the
+    /// block.
+    ///
+    /// # Errors
+    /// Returns [`Fault::Authentication`] if the MAC does not match. Fails if a record exceeds the block.
+    pub(crate) fn decrypt_log(
+        &self,
+        block: &mut [u8],
+        salt: [u8; SALT_BYTES],
+        iv: [u8; IV_BYTES],
+    ) -> Result<()> {
+        let mut split = log::Split::new(block)?;
+        let log::Split { authenticated, message, mac, .. } = &mut split;
+        self.cipher(salt)?.decrypt(&iv, authenticated, message, mac, "a block of an intent log")?;
         split.put_back(block);
         Ok(())
     }

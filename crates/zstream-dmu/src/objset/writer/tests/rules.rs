@@ -28,6 +28,35 @@ fn an_empty_set_is_what_openzfs_makes() {
     assert_eq!(bench.set.allocate(&file(512)).unwrap(), ObjectId(32));
 }
 
+/// A block that is written at once has the pointer that the sync uses, unless it changes before.
+#[test]
+fn a_block_can_be_written_before_the_sync() {
+    let mut bench = Bench::new(9, SetProperties::default());
+    let object = bench.set.allocate(&file(4096)).unwrap();
+    let content: Vec<u8> = (0..16_384_u32).map(|n| ((n * n) >> 7) as u8).collect();
+    bench.set.write(object, 0, &content).unwrap();
+    let now = bench.set.sync_block(object, BlockId(1)).unwrap();
+    assert!(!now.is_hole() && bench.set.sync_block(object, BlockId(1)).unwrap() == now);
+    assert!(bench.set.sync_block(object, BlockId(9)).unwrap().is_hole());
+    let at = Bookmark { objset: 9, object, level: 0, block: BlockId(1) };
+    let synced = |bench: &mut Bench| {
+        let set = bench.sync();
+        let dnode = set.dnode(object).unwrap();
+        let pointer = set.tree(object, &dnode).pointer(0, BlockId(1)).unwrap();
+        (pointer, set.reader().read_block(&pointer, at).unwrap().to_vec())
+    };
+    assert_eq!(synced(&mut bench), (now, content[4096..8192].to_vec()));
+    bench.next_txg();
+    assert_eq!(bench.set.sync_block(object, BlockId(1)).unwrap(), now);
+    bench.set.write(object, 4096, &[1, 2, 3]).unwrap();
+    let early = bench.set.sync_block(object, BlockId(1)).unwrap();
+    bench.set.write(object, 4096, &[4]).unwrap();
+    let (last, found) = synced(&mut bench);
+    assert!(early != now && last != early);
+    assert_eq!(found[..4], [4, 2, 3, content[4099]]);
+    assert!(bench.set.sync_block(ObjectId(999), BlockId(0)).is_err());
+}
+
 /// If any write fails, the sync fails, the set refuses further changes, and the last synced state is intact.
 #[test]
 fn a_write_that_fails_leaves_what_was_synced() {
