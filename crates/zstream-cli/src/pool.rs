@@ -55,6 +55,12 @@ pub(crate) struct PoolOptions {
     /// Open the pool as of its checkpoint, for reading
     #[arg(long, conflicts_with_all = ["txg", "streams"])]
     checkpoint: bool,
+    /// Open a pool whose labels are damaged, moved or overwritten, for reading
+    ///
+    /// Searches for labels at other offsets, on named disks and files completely, on those in directories at both ends.
+    /// Devices without labels of the pool are recognized as its members by their content. Each is reported.
+    #[arg(long, conflicts_with = "streams")]
+    rescue: bool,
     /// File with the passphrase, hex digits or raw key of the encrypted dataset
     ///
     /// If not given, prompts for the key when it is required. `list` and `get` do not require the key, but show more
@@ -100,6 +106,7 @@ impl PoolOptions {
             Some(pool) => place.named(pool),
             None => place,
         };
+        let place = if self.rescue { place.rescued() } else { place };
         Ok(match self.txg {
             Some(WantedTxg::Group(txg)) => place.at_txg(txg),
             Some(WantedTxg::Best) => {
@@ -119,6 +126,9 @@ impl PoolOptions {
         }
         if self.checkpoint {
             return Err(Failure::usage("--checkpoint is for reading a pool only"));
+        }
+        if self.rescue {
+            return Err(Failure::usage("--rescue is for reading a pool only"));
         }
         self.place()
     }

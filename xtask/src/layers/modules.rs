@@ -26,7 +26,7 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream-dsl",
-        "error phys name redact reader pool dataset bookmark hold find deadlist keys lines erratum livelist prop \
+        "error phys name redact reader mend pool dataset bookmark hold find deadlist keys lines erratum livelist prop \
          resume scrub write testing",
     ),
     (

@@ -144,7 +144,7 @@ impl PoolWriter {
     /// - another program writes to a member,
     /// - another host may use the pool, unless forced,
     /// - more members of a vdev are missing or offline than its redundancy allows, or one is truncated,
-    /// - a vdev is being removed or expanded,
+    /// - a vdev is being removed, or the expansion of one is at its scratch area,
     /// - the pool was not exported and has an intent log that was not replayed,
     /// - the pool has a version without feature flags, big-endian integers, or an active feature that is not maintained
     ///   by writes.
@@ -460,6 +460,9 @@ fn check_writable(pool: &Pool) -> Result<()> {
     }
     for vdev in pool.config().vdev_tree.walk() {
         check_vdev(vdev)?;
+        if vdev.kind.is_expanding() && pool.uberblock().reflow_in_scratch() {
+            return refuse(format!("with {}, whose expansion is at its scratch area", vdev.display_name()));
+        }
     }
     check_members(pool)?;
     if let Some(cut) = pool.vdevs().cut_members().first() {

@@ -27,6 +27,9 @@ pub enum Request {
     /// An earlier state of a pool cannot be changed.
     #[error("an earlier transaction group is read-only")]
     EarlierTxg,
+    /// A pool that is opened for rescue cannot be changed.
+    #[error("a pool that is opened for rescue is read-only")]
+    Rescue,
     /// A verb that failed cannot be continued or finished.
     #[error("an earlier operation failed, and nothing can be added")]
     Failed,

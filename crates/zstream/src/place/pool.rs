@@ -13,6 +13,7 @@ use zstream_dmu::vdev::{Member, Vdev};
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_dsl::Dsl;
 use zstream_dsl::error::{Error as DatasetError, Kind};
+use zstream_dsl::mend::{Mended, mend};
 use zstream_dsl::write::WritablePool;
 use zstream_send::plan::SourcePool;
 use zstream_zpl::settings::has_system_attributes;
@@ -30,6 +31,7 @@ pub struct PoolPlace {
     pool: Option<String>,
     txg: Option<Txg>,
     is_checkpoint: bool,
+    is_rescue: bool,
     opener: Arc<dyn OpenDevice>,
 }
 
@@ -108,7 +110,14 @@ impl PoolPlace {
     }
 
     fn of(members: Members) -> Self {
-        Self { members, pool: None, txg: None, is_checkpoint: false, opener: Arc::new(Files) }
+        Self {
+            members,
+            pool: None,
+            txg: None,
+            is_checkpoint: false,
+            is_rescue: false,
+            opener: Arc::new(Files),
+        }
     }
 
     /// The pool whose paths `opener` opens, instead of files and disks: names in memory, for example. The opener must
@@ -149,6 +158,14 @@ impl PoolPlace {
         Self { is_checkpoint: true, ..self }
     }
 
+    /// The pool, for reading, although its labels are damaged or not where they should be: labels are searched for at other
+    /// offsets, named devices completely and those in directories at both ends, and devices without labels of the pool are
+    /// recognized as its members by their content. A [warning](Warning::Pool) names each.
+    #[must_use]
+    pub fn rescued(self) -> Self {
+        Self { is_rescue: true, ..self }
+    }
+
     /// The pool of this name, or with this guid in decimal, whatever the names of datasets say: of several pools with one name only
     /// the guid selects one.
     #[must_use]
@@ -159,6 +176,10 @@ impl PoolPlace {
     /// What selects the pool: what was said of the place, or the pool part of a name.
     fn selector(&self, name: Option<&str>) -> Option<String> {
         self.pool.clone().or_else(|| pool_name(name))
+    }
+
+    fn options(&self) -> OpenOptions {
+        OpenOptions { rescue: self.is_rescue, ..OpenOptions::default() }
     }
 
     fn check(&self) -> Result<()> {
@@ -175,6 +196,10 @@ impl PoolPlace {
     /// The devices cannot be searched, or have no pool.
     pub fn pools(&self) -> Result<Vec<(String, Guid)>> {
         self.check()?;
+        if self.is_rescue {
+            let pool = self.open(None, &mut Control::new())?.pool;
+            return Ok(vec![(pool.name().to_owned(), pool.guid())]);
+        }
         let found = match &self.members {
             Members::Paths(paths) => scan::scan(&*self.opener, paths)?,
             Members::Devices(devices) => {
@@ -202,12 +227,18 @@ impl PoolPlace {
     /// As [`Pool::open`].
     pub fn open(&self, name: Option<&str>, control: &mut Control<'_>) -> Result<OpenPool> {
         let (name, devices) = (self.selector(name), Arc::clone(&self.opener));
-        let options =
-            OpenOptions { name, txg: self.txg, devices, allow_missing: true, ..OpenOptions::default() };
+        let options = OpenOptions { name, txg: self.txg, devices, allow_missing: true, ..self.options() };
         self.check()?;
         let pool = match &self.members {
             Members::Paths(paths) => Pool::open(paths, &options)?,
             Members::Devices(devices) => Pool::open_devices(devices.clone(), &options)?,
+        };
+        let pool = match self.is_rescue {
+            true => {
+                let Mended { mos, notices, .. } = mend(pool.mos())?;
+                pool.with_mos(mos, notices)
+            }
+            false => pool,
         };
         for (path, error) in pool.refused() {
             control.warn(Warning::Refused { path: path.clone(), reason: error.to_string() });
@@ -230,7 +261,7 @@ impl PoolPlace {
     pub(crate) fn uberblocks(&self, name: Option<&str>) -> Result<Vec<(Txg, u64)>> {
         self.check()?;
         let (name, devices) = (self.selector(name), Arc::clone(&self.opener));
-        let options = OpenOptions { name, devices, ..OpenOptions::default() };
+        let options = OpenOptions { name, devices, ..self.options() };
         let found = match &self.members {
             Members::Paths(paths) => Pool::uberblocks(paths, &options)?,
             Members::Devices(devices) => Pool::uberblocks_on(devices.clone(), &options)?,
@@ -289,6 +320,9 @@ impl PoolPlace {
     ) -> Result<WritablePool> {
         if self.txg.is_some() || self.is_checkpoint {
             return Err(Request::EarlierTxg.into());
+        }
+        if self.is_rescue {
+            return Err(Request::Rescue.into());
         }
         let options =
             WriteOptions { name: self.selector(name), devices: Arc::clone(&self.opener), ..options };
