@@ -35,8 +35,8 @@ whole() { # WHAT MEBIBYTES_MAX
   zpool list demo > /dev/null || return
   for _ in $(seq 60); do zpool wait -t resilver demo; sleep 1; zpool status demo | grep -q 'resilvered\|in progress since' && break; done
   zpool wait -t resilver demo; status=$(zpool status demo); echo "$status" | grep scan:
-  amount=$(echo "$status" | sed -n 's/.*resilvered \([0-9.]*\)\([KMG]\) .*/\1 \2/p'); set -- "$1" "$2" ${amount:-0 K}
-  mib=${3%.*}; [ "$4" = K ] && mib=0; [ "$4" = G ] && mib=9999
+  amount=$(echo "$status" | sed -n 's/.*resilvered \([0-9.]*\)\([BKMG]\) .*/\1 \2/p'); set -- "$1" "$2" ${amount:-0 K}
+  mib=${3%.*}; [ "$4" = K ] || [ "$4" = B ] && mib=0; [ "$4" = G ] && mib=9999
   [ "${amount:-}" != "" ] && [ "$mib" -le "$2" ]; verdict "resilvered after $1: $amount, at most $2 MiB" $?
   zpool clear demo; zpool scrub -w demo; status=$(zpool status demo); echo "$status" | grep 'scan:'
   echo "$status" | grep -q 'repaired 0B .* with 0 errors' && echo "$status" | grep -q 'No known data errors'; verdict "scrub after $1" $?

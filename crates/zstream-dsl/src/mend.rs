@@ -6,6 +6,8 @@
 //! head               snapshots    -> datasets       the previous snapshot of each, from the head on
 //! ```
 //!
+//! A directory or dataset may also be a table, of attributes such as its key. Without them, it is read as if it had none.
+//!
 //! Only the names are lost, because they are stored nowhere else: a dataset without one is `object-N`, by the number of
 //! its object. A table that is damaged in part keeps the names that can be read.
 
@@ -65,6 +67,9 @@ pub fn mend(mos: &Arc<Objset>) -> Result<Mended> {
     if let Some((root, _)) = root {
         mending.table(DIRECTORY_OBJECT, "the object directory", [("root_dataset".to_owned(), *root)].into());
     }
+    for object in &found.extended {
+        mending.table(*object, &format!("attributes of object {object}"), Vec::new());
+    }
     for (object, dir) in &found.dirs {
         if let Some(table) = dir.children {
             mending.table(
@@ -92,6 +97,8 @@ pub fn mend(mos: &Arc<Objset>) -> Result<Mended> {
 struct Found {
     dirs: BTreeMap<ObjectId, DirPhys>,
     datasets: BTreeMap<ObjectId, DatasetPhys>,
+    /// Those that are also tables of attributes.
+    extended: Vec<ObjectId>,
 }
 
 impl Found {
@@ -124,6 +131,11 @@ impl Found {
             self.dirs.extend(DirPhys::read(bonus, order).map(|dir| (object, dir)));
         } else if info.bonus_type == ObjectType::DSL_DATASET {
             self.datasets.extend(DatasetPhys::read(bonus, order).map(|dataset| (object, dataset)));
+        } else {
+            return;
+        }
+        if info.object_type != info.bonus_type {
+            self.extended.push(object);
         }
     }
 
@@ -192,11 +204,16 @@ impl Mending<'_> {
         match Zap::open(self.mos, table) {
             Ok(zap) => {
                 for entry in zap.entries() {
-                    match entry.and_then(|entry| Ok((entry.key.text()?.to_owned(), entry.value.u64()?))) {
-                        Ok(entry) if entry.0.len() < NAME_BYTES => entries.push(entry),
-                        Ok(_) => {}
-                        // Values of the object directory may be other than numbers.
-                        Err(_) if table == DIRECTORY_OBJECT => {}
+                    match entry {
+                        // Other keys and values have no place in the new table.
+                        Ok(entry) => {
+                            let (Ok(name), Ok(value)) = (entry.key.text(), entry.value.u64()) else {
+                                continue;
+                            };
+                            if name.len() < NAME_BYTES {
+                                entries.push((name.to_owned(), value));
+                            }
+                        }
                         Err(failed) => error = error.or(Some(failed)),
                     }
                 }
@@ -222,6 +239,22 @@ fn micro(bytes: usize, entries: &[(String, u64)]) -> Vec<u8> {
     block
 }
 
+/// Returns the content of the indirect block of `pointer` if there is one block of `bytes` below it. The addresses in its
+/// only pointer do not matter, since the reader has the block.
+fn indirect(pointer: &BlockPointer, bytes: usize) -> Vec<u8> {
+    const SIZE_MASK: u64 = 0xffff;
+    const LEVEL_SHIFT: u32 = 56;
+    let level = u64::from(pointer.level()) - 1;
+    let size = if level == 0 { bytes as u64 } else { pointer.lsize() };
+    let mut words = *pointer.words();
+    words[6] &= !(SIZE_MASK | 0x1f << LEVEL_SHIFT);
+    words[6] |= (size / 512 - 1) | level << LEVEL_SHIFT;
+    let below = BlockPointer::from_words(words).encode(ByteOrder::Little);
+    let mut block = vec![0; pointer.lsize() as usize];
+    block[..below.len()].copy_from_slice(&below);
+    block
+}
+
 /// A reader of blocks that has other blocks for some objects of the MOS.
 struct Reader {
     inner: Arc<dyn ReadBlock>,
@@ -229,15 +262,20 @@ struct Reader {
 }
 
 impl Reader {
-    fn substitute(&self, at: Bookmark) -> Option<Block> {
-        let is_table = at.objset == 0 && at.level == 0 && at.block == BlockId(0);
-        is_table.then(|| self.blocks.get(&at.object).cloned()).flatten()
+    /// Returns the only block of a table, or an indirect block above it.
+    fn substitute(&self, bp: &BlockPointer, at: Bookmark) -> Option<Block> {
+        let is_table = at.objset == 0 && at.level >= 0 && at.block == BlockId(0);
+        let block = is_table.then(|| self.blocks.get(&at.object)).flatten()?;
+        match bp.level() {
+            0 => Some(Arc::clone(block)),
+            _ => Some(indirect(bp, block.len()).into()),
+        }
     }
 }
 
 impl ReadBlock for Reader {
     fn read_block(&self, bp: &BlockPointer, at: Bookmark) -> PoolResult<Block> {
-        self.substitute(at).map_or_else(|| self.inner.read_block(bp, at), Ok)
+        self.substitute(bp, at).map_or_else(|| self.inner.read_block(bp, at), Ok)
     }
 
     fn read_stored(&self, bp: &BlockPointer, at: Bookmark) -> PoolResult<Block> {
@@ -249,7 +287,7 @@ impl ReadBlock for Reader {
     }
 
     fn read_once(&self, bp: &BlockPointer, at: Bookmark) -> PoolResult<Block> {
-        self.substitute(at).map_or_else(|| self.inner.read_once(bp, at), Ok)
+        self.substitute(bp, at).map_or_else(|| self.inner.read_once(bp, at), Ok)
     }
 
     fn read_into(
@@ -260,7 +298,7 @@ impl ReadBlock for Reader {
         out: &mut [u8],
         scratch: &mut Vec<u8>,
     ) -> PoolResult<()> {
-        match self.substitute(at) {
+        match self.substitute(bp, at) {
             Some(block) if want == Want::Logical && block.len() == out.len() => {
                 out.copy_from_slice(&block);
                 Ok(())
@@ -270,9 +308,47 @@ impl ReadBlock for Reader {
     }
 
     fn read_blocks(&self, wanted: &[(BlockPointer, Bookmark)]) -> Vec<PoolResult<Block>> {
-        if wanted.iter().all(|(_, at)| self.substitute(*at).is_none()) {
+        if wanted.iter().all(|(bp, at)| self.substitute(bp, *at).is_none()) {
             return self.inner.read_blocks(wanted);
         }
         wanted.iter().map(|(bp, at)| self.read_block(bp, *at)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_indirect_block_has_one_pointer_below() {
+        let mut words = [0; 16];
+        // 128 KiB, level 2.
+        words[0] = 8;
+        words[1] = 64;
+        words[6] = 255 | 7 << 16 | 2 << 56 | 1 << 63;
+        words[10] = 5;
+        let pointer = BlockPointer::from_words(words);
+        assert_eq!((pointer.level(), pointer.lsize()), (2, 128 << 10));
+        let below = |pointer: &BlockPointer| {
+            let block = indirect(pointer, 16 << 10);
+            assert_eq!(block.len() as u64, pointer.lsize());
+            assert!(block[128..].iter().all(|byte| *byte == 0));
+            BlockPointer::parse_at(&block, 0, ByteOrder::Little).unwrap()
+        };
+        let one = below(&pointer);
+        assert_eq!((one.level(), one.lsize()), (1, 128 << 10));
+        let data = below(&one);
+        assert_eq!((data.level(), data.lsize()), (0, 16 << 10));
+    }
+
+    #[test]
+    fn tables_have_the_entries_that_fit() {
+        let entries = |count: u64| (0..count).map(|n| (format!("object-{n}"), n)).collect::<Vec<_>>();
+        let names = |block: &[u8]| {
+            let slots = block[MicroZapHeader::LEN..].chunks_exact(MicroZapEntry::LEN);
+            slots.filter(|slot| slot[MicroZapEntry::offset_of("name")] != 0).count()
+        };
+        assert_eq!(names(&micro(512, &entries(3))), 3);
+        assert_eq!(names(&micro(512, &entries(9))), 7);
     }
 }

@@ -329,6 +329,7 @@ impl PoolWriter {
             is_rehearsal: false,
             large_headers,
             absent: Absent::default(),
+            notices: Vec::new(),
             last: no_uberblock(&tree),
             host: new.host,
             now: new.now,

@@ -26,7 +26,7 @@ use super::intent_logs;
 use super::maintained::check_maintained;
 use super::removed::check_removed;
 use super::scan::{self, Candidate};
-use super::{OpenOptions, Pool, VERSIONS, config_list};
+use super::{Notice, OpenOptions, Pool, VERSIONS, config_list};
 use crate::block::ReadBlock;
 use crate::cache;
 use crate::device::{Files, OpenDevice, OverlayDevice};
@@ -127,6 +127,7 @@ pub struct PoolWriter {
     pub(super) is_rehearsal: bool,
     pub(super) large_headers: Arc<LargeHeaders>,
     pub(super) absent: Absent,
+    pub(super) notices: Vec<Notice>,
 }
 
 impl std::fmt::Debug for PoolWriter {
@@ -227,6 +228,7 @@ impl PoolWriter {
             is_rehearsal: options.rehearsal,
             large_headers,
             absent: Absent::of(reader.vdevs(), pool.txg()),
+            notices: pool.notices(),
             reader,
             space,
             writer,
@@ -237,6 +239,12 @@ impl PoolWriter {
     #[must_use]
     pub fn is_rehearsal(&self) -> bool {
         self.is_rehearsal
+    }
+
+    /// Returns the notices for the user of the pool, as of when it was opened.
+    #[must_use]
+    pub fn notices(&self) -> &[Notice] {
+        &self.notices
     }
 
     /// The name of the pool.

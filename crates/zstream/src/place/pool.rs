@@ -369,9 +369,10 @@ impl PoolPlace {
     }
 }
 
-/// Warnings about the datasets that could not be searched for interrupted receives when the pool was opened.
+/// Warnings about the pool when it was opened, and about the datasets that could not be searched for interrupted receives.
 pub fn unsearched(pool: &WritablePool) -> impl Iterator<Item = Warning> {
-    pool.unread().iter().map(|error| Warning::NotSearched { reason: error.to_string() })
+    let notices = pool.pool().notices().iter().cloned().map(Warning::Pool);
+    notices.chain(pool.unread().iter().map(|error| Warning::NotSearched { reason: error.to_string() }))
 }
 
 fn is_no_such_pool(error: &Error) -> bool {
