@@ -39,8 +39,11 @@ impl Args {
     }
 }
 
-/// The options of `zstream holds`.
+/// Lists the holds of snapshots
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  zstream -d disk.img holds -r tank@monday")]
 pub(crate) struct Holds {
     /// Include the snapshots of that name in all descendants
     #[arg(short = 'r')]

@@ -7,8 +7,12 @@ use crate::change::change;
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
 
-/// The options of `zstream snapshot`.
+/// Creates snapshots atomically
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  zstream -d disk.img snapshot tank/home@monday
+  zstream -d disk.img snapshot -r tank@before-upgrade")]
 pub(crate) struct Args {
     /// Include all descendants
     #[arg(short = 'r')]
