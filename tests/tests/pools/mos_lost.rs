@@ -127,7 +127,7 @@ fn what_does_not_need_an_object_is_read_without_it() {
         number.split('@').next().is_some_and(|number| number.parse::<u64>().is_ok())
     };
     assert!(
-        lost_names.len() >= 3 && lost_names.iter().filter(of_number).count() == lost_names.len(),
+        !lost_names.is_empty() && lost_names.iter().filter(of_number).count() == lost_names.len(),
         "{lost_names:?}"
     );
     assert_eq!(run(&image, &[], "pool check").code, 0, "everything was put back");
