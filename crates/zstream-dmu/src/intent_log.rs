@@ -191,14 +191,14 @@ pub fn blocks<'a>(
     objset: u64,
     header: &ZilHeader,
 ) -> impl Iterator<Item = LogBlock> + Send + 'a {
-    Log { reader, objset, header: *header, next: Some(header.log), data: VecDeque::new() }
+    Log { reader, objset, header: *header, next: Some(header.log), last_record: 0, data: VecDeque::new() }
 }
 
 /// Returns `true` if a log may have records that are not in the block tree yet. A log that was closed cleanly has
 /// none: it consists of a block that was reserved and never written, or of empty blocks, and remains for the next
 /// mount.
 pub fn has_records(reader: &dyn ReadBlock, objset: u64, header: &ZilHeader) -> bool {
-    let mut log = Log { reader, objset, header: *header, next: None, data: VecDeque::new() };
+    let mut log = Log { reader, objset, header: *header, next: None, last_record: 0, data: VecDeque::new() };
     let mut next = Some(header.log).filter(|pointer| !pointer.is_hole());
     for _ in 0..EMPTY_BLOCKS_MAX {
         let Some(pointer) = next else { return header.flags & REPLAY_NEEDED != 0 };
@@ -221,6 +221,8 @@ struct Log<'a> {
     objset: u64,
     header: ZilHeader,
     next: Option<BlockPointer>,
+    /// The number of the last record so far.
+    last_record: u64,
     data: VecDeque<LogBlock>,
 }
 
@@ -251,6 +253,12 @@ impl Log<'_> {
         };
         // Without a known last number, even the end of a claimed log is not damage.
         let is_claimed = self.is_claimed() && self.has_end();
+        // A claim includes the block at the end of the log, which is allocated before it is written. It is known by
+        // that all claimed records are in the blocks before it (`zil_parse`).
+        let ZilHeader { claim_block_seq, claim_record_seq, .. } = self.header;
+        if is_claimed && sequence == claim_block_seq && self.last_record == claim_record_seq {
+            return Some(LogBlock { pointer, at, is_claimed: false });
+        }
         let found = LogBlock { pointer, at, is_claimed };
         let read = self.reader.read_stored(&pointer, at);
         // The last block of a log is allocated before it is written.
@@ -295,6 +303,7 @@ impl Log<'_> {
                 return;
             }
             records = &records[whole.len()..];
+            self.last_record = record.number;
             if record.kind & TYPE_MASK == TX_CLONE_RANGE {
                 self.clones(whole, order);
                 continue;

@@ -5,6 +5,7 @@
 //! told apart by their objects, which renames, promotes and rollbacks do not change. One filesystem is encrypted from the
 //! start, and with it what is made below it or cloned from it.
 
+mod livelists;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -71,6 +72,8 @@ pub struct History {
     clones: bool,
     /// What is longer becomes a gang block.
     whole_max: Option<u64>,
+    /// The limits of livelists: blocks in a part, and the percentage that must be shared.
+    live: Option<(u64, u64)>,
     /// The files of the checkpoint, if there is one; none in histories without checkpoints.
     checkpoint: Option<Option<BTreeMap<ObjectId, Tree>>>,
     /// The members that are not there while the pool is open, by their number.
@@ -189,12 +192,27 @@ impl History {
             recorder: None,
             clones: false,
             whole_max: None,
+            live: None,
             checkpoint: None,
             absent: Vec::new(),
             was_degraded: false,
             groups: BTreeMap::new(),
             done: BTreeMap::new(),
         }
+    }
+
+    /// The same, with livelists of clones, in short parts. With an even seed they stay however little is shared.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    #[must_use]
+    pub fn with_livelists(words: &'static str, ashift: u8, seed: u64) -> Self {
+        let features = ["livelist", "block_cloning"];
+        let mut history = Self::with_features(words, ashift, seed, &features);
+        history.clones = true;
+        history.live = Some((20, if seed.is_multiple_of(2) { 0 } else { 75 }));
+        history.reopen().expect("our own pool");
+        history
     }
 
     /// The same, with ganging forced: from the second transaction group on, what takes more than `whole_max` bytes is in pieces.
@@ -559,6 +577,9 @@ impl History {
             WriteOptions { host: host(), now: Some(NOW), force: true, whole_max, ..WriteOptions::default() };
         let pool = PoolWriter::open_candidates(candidates(&self.present()), &options).expect("our own pool");
         let mut pool = WritablePool::over(pool, Some(self.steps as u64)).expect("our own pool");
+        if let Some((blocks, percent)) = self.live {
+            pool.limit_livelists(blocks, percent);
+        }
         unlock(&mut pool).expect("our own key");
         pool
     }
@@ -579,6 +600,7 @@ impl History {
         let pool = Pool::open_devices(self.devices.clone(), &OpenOptions::default()).expect("our own pool");
         assert_eq!(pool.health(), VdevState::Online, "{at}");
         compare(&pool, &self.trees, &at);
+        *self.done.entry("livelists").or_default() += livelists::compare(&pool, &at);
         let then = pool.checkpoint().expect("its checkpoint");
         let expected = self.checkpoint.as_ref().and_then(Option::as_ref);
         assert_eq!(then.is_some(), expected.is_some(), "{at}");
@@ -669,6 +691,7 @@ fn compare(pool: &Pool, trees: &BTreeMap<ObjectId, Tree>, at: &str) {
     for (vdev, leaked) in unreached(pool) {
         assert!(leaked.is_empty(), "{at}: vdev {vdev} has places that nothing leads to: {leaked:?}");
     }
+    livelists::compare(pool, at);
     compare_content(pool, trees, at);
 }
 

@@ -123,9 +123,12 @@ fn a_chain_is_followed_to_its_end_in_all_forms() {
             // The fourth block was only allocated.
             let all = [(0, 1), (70, 8), (0, 2), (71, 8), (0, 3), (72, 8), (0, 4)];
             assert_eq!(disk.log(&unclaimed), all.map(|(object, n)| (object, n, false)), "{kind} {order:?}");
-            // The log was claimed up to the second block, whose first record, number 1, is the last one.
+            // The log was claimed up to the second block, and the last record is in it, or in the first block.
+            let claimed = header(chain[0], Some((2, 2)));
+            let both = [(0, 1, true), (70, 8, true), (0, 2, true), (71, 8, true)];
+            assert_eq!(disk.log(&claimed), both);
             let claimed = header(chain[0], Some((2, 1)));
-            assert_eq!(disk.log(&claimed), [(0, 1, true), (70, 8, true), (0, 2, true)]);
+            assert_eq!(disk.log(&claimed), [(0, 1, true), (70, 8, true), (0, 2, false)]);
             // A byte of the second block is corrupt: its records are ignored.
             disk.write(&chain[1], &[0xff]);
             assert_eq!(disk.log(&unclaimed), [(0, 1, false), (70, 8, false), (0, 2, false)]);
@@ -134,6 +137,34 @@ fn a_chain_is_followed_to_its_end_in_all_forms() {
             assert_eq!(disk.reader.check_block(&chain[0], Bookmark::default()).unwrap().readable, 1);
         }
     }
+}
+
+/// A claim includes the block that was allocated for further records. It may be unwritten if all claimed records precede it.
+#[test]
+fn the_last_claimed_block_is_damaged_only_if_it_had_records() {
+    let (kind, order) = (ChecksumType::ZILOG2, ByteOrder::Little);
+    let disk = Disk::new();
+    let chain: Vec<_> = (1..=3).map(|n| pointer(kind, order, n)).collect();
+    let mut reserved = header(chain[0], Some((1, 0)));
+    assert_eq!(disk.log(&reserved), [(0, 1, false)]);
+    assert!(!has_records(&disk.reader, 5, &reserved));
+    reserved.claim_record_seq = 1;
+    assert_eq!(disk.log(&reserved), [(0, 1, true)]);
+    assert!(has_records(&disk.reader, 5, &reserved));
+    let data = pointer(ChecksumType::FLETCHER_4, order, 9);
+    for (n, pair) in chain.windows(2).enumerate() {
+        let records = record(order, 70, &data, 1 + n as u64);
+        disk.write(&pair[0], &block(kind, order, &pair[0], &pair[1], &records));
+    }
+    let of_log = |claimed| {
+        let log = disk.log(&header(chain[0], Some(claimed)));
+        log.into_iter()
+            .filter(|(object, ..)| *object == 0)
+            .map(|(_, n, is_claimed)| (n, is_claimed))
+            .collect()
+    };
+    let found: [Vec<_>; 2] = [of_log((3, 2)), of_log((3, 3))];
+    assert_eq!(found, [[(1, true), (2, true), (3, false)], [(1, true), (2, true), (3, true)]]);
 }
 
 fn template(pointer: &BlockPointer) -> NormalBlock {

@@ -1,0 +1,176 @@
+//! Livelists of clones.
+
+use zstream_dmu::blkptr::BlockPointer;
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::mos::DIRECTORY_OBJECT;
+use zstream_dmu::object_store::ObjectStore;
+use zstream_dmu::zap::{NormFlags, Value};
+
+use super::check::check;
+use super::pool::TestPool;
+use super::{create, snapshot, write_file};
+use crate::deadlist::Deadlist;
+use crate::livelist::DELETED_CLONES;
+use crate::reader::ZAPIFIED;
+use crate::write::livelist::Limits;
+use crate::write::usage::{Change, Use};
+
+/// Returns a pool with `pool/fs@s` of many blocks and the clone `pool/c`, whose livelist has parts of few blocks.
+fn cloned() -> (TestPool, ObjectId) {
+    let mut pool = TestPool::new(16 << 20, 7);
+    pool.livelists = Limits { part_blocks_max: 10, ..Limits::default() };
+    create(&mut pool, "pool/fs");
+    write_file(&mut pool, "pool/fs", 400, 1);
+    snapshot(&mut pool, "pool/fs@s");
+    let clone = pool.tx(|tx| tx.clone_snapshot("pool/fs@s", "pool/c")).unwrap();
+    pool.commit();
+    check(&mut pool);
+    (pool, clone)
+}
+
+fn list(pool: &mut TestPool, clone: ObjectId) -> Option<Deadlist> {
+    pool.tx(|tx| {
+        let read = tx.read();
+        let list = read.entry_object(read.dataset(clone)?.dir, "com.delphix:livelist")?;
+        list.map(|list| read.deadlist(list)).transpose()
+    })
+    .unwrap()
+}
+
+/// Changes and frees blocks of a clone in several transaction groups.
+fn change(pool: &mut TestPool, clone: ObjectId) {
+    for n in 0..5_u8 {
+        let file = write_file(pool, "pool/c", 8, n);
+        pool.commit();
+        check(pool);
+        pool.set(clone).free_range(file, 4096, 3 * 4096).unwrap();
+        // Twice in one transaction group: the second time, places are used again.
+        pool.sync_sets();
+        pool.set(clone).write(file, 4096, &[n + 1; 4096]).unwrap();
+        pool.sync_sets();
+        pool.set(clone).write(file, 0, &[n + 2; 9000]).unwrap();
+        pool.commit();
+        check(pool);
+    }
+}
+
+#[test]
+fn a_clone_is_destroyed_by_its_livelist() {
+    let (mut pool, clone) = cloned();
+    let before = pool.space.in_use();
+    assert_eq!(list(&mut pool, clone).unwrap().entries, []);
+    change(&mut pool, clone);
+    snapshot(&mut pool, "pool/c@own");
+    change(&mut pool, clone);
+    pool.tx(|tx| tx.destroy_snapshots(&["pool/c@own".to_owned()], false)).unwrap();
+    pool.commit();
+    check(&mut pool);
+    assert!(list(&mut pool, clone).unwrap().entries.len() > 3);
+    pool.tx(|tx| {
+        // No block is reached from it any more, but the list has all of them.
+        tx.change_dataset(clone, |dataset| dataset.root = BlockPointer::default())?;
+        tx.destroy("pool/c")
+    })
+    .unwrap();
+    pool.commit();
+    check(&mut pool);
+    assert!(pool.space.in_use().len() <= before.len());
+}
+
+#[test]
+fn a_livelist_with_other_sums_is_not_used() {
+    let (mut pool, clone) = cloned();
+    change(&mut pool, clone);
+    pool.tx(|tx| {
+        let dir = tx.read().dataset(clone)?.dir;
+        let list = tx.read().entry_object(dir, "com.delphix:livelist")?.unwrap();
+        let mut bonus = tx.read().mos.info(list)?.bonus()?.to_vec();
+        bonus[0] ^= 1;
+        tx.mos_mut().set_bonus(list, zstream_format::object_type::ObjectType::DEADLIST_HDR, &bonus)?;
+        tx.destroy("pool/c")
+    })
+    .unwrap();
+    pool.commit();
+    check(&mut pool);
+}
+
+#[test]
+fn a_clone_that_shares_little_has_no_livelist() {
+    let (mut pool, clone) = cloned();
+    write_file(&mut pool, "pool/c", 100, 3);
+    pool.commit();
+    check(&mut pool);
+    assert!(list(&mut pool, clone).is_some());
+    write_file(&mut pool, "pool/c", 40, 4);
+    pool.commit();
+    check(&mut pool);
+    assert!(list(&mut pool, clone).is_none());
+    pool.tx(|tx| tx.destroy("pool/c")).unwrap();
+    pool.commit();
+    check(&mut pool);
+}
+
+#[test]
+fn livelists_go_with_the_origin() {
+    let (mut pool, clone) = cloned();
+    change(&mut pool, clone);
+    snapshot(&mut pool, "pool/c@own");
+    let second = pool.tx(|tx| tx.clone_snapshot("pool/c@own", "pool/d")).unwrap();
+    pool.commit();
+    check(&mut pool);
+    assert!(list(&mut pool, clone).is_some() && list(&mut pool, second).is_some());
+    pool.tx(|tx| tx.promote("pool/d")).unwrap();
+    pool.commit();
+    check(&mut pool);
+    assert!(list(&mut pool, clone).is_none() && list(&mut pool, second).is_none());
+    let third = pool.tx(|tx| tx.clone_snapshot("pool/d@own", "pool/e")).unwrap();
+    pool.commit();
+    write_file(&mut pool, "pool/e", 5, 9);
+    pool.commit();
+    assert!(list(&mut pool, third).is_some());
+    pool.tx(|tx| tx.rollback("pool/e", None)).unwrap();
+    pool.commit();
+    check(&mut pool);
+    assert!(list(&mut pool, third).is_none());
+}
+
+/// The blocks of clones that OpenZFS destroyed are in the lists that it left, and in none of the datasets.
+#[test]
+fn lists_of_destroyed_clones_are_processed() {
+    let (mut pool, clone) = cloned();
+    let second = pool.tx(|tx| tx.clone_snapshot("pool/fs@s", "pool/d")).unwrap();
+    pool.commit();
+    change(&mut pool, clone);
+    write_file(&mut pool, "pool/d", 20, 9);
+    pool.commit();
+    for head in [clone, second] {
+        pool.tx(|tx| {
+            let dir = tx.read().dataset(head)?.dir;
+            let list = tx.read().entry_object(dir, "com.delphix:livelist")?.unwrap();
+            let zap = match tx.read().directory(DELETED_CLONES)? {
+                Some(zap) => zap,
+                None => {
+                    let zap = tx.create_zap(ZAPIFIED, NormFlags::empty())?;
+                    tx.zap(DIRECTORY_OBJECT)?.add(DELETED_CLONES, &Value::word(zap.0))?;
+                    zap
+                }
+            };
+            tx.add_number(zap, list)?;
+            tx.remove_entry(dir, "com.delphix:livelist")?;
+            let space = Change::of(&tx.read().deadlist(list)?.space);
+            tx.use_space(dir, Use::Head, space.negated())?;
+            let free = tx.read().child(tx.read().root_dir()?, "$FREE")?.unwrap();
+            tx.use_space(free, Use::Head, space)?;
+            tx.change_dataset(head, |dataset| dataset.root = BlockPointer::default())?;
+            let name = tx.read().full_name(head)?;
+            tx.destroy(&name)
+        })
+        .unwrap();
+    }
+    pool.commit();
+    let (freed, unread) = pool.tx(|tx| tx.free_deleted_clones()).unwrap();
+    assert_eq!((freed, unread.len()), (2, 0));
+    pool.commit();
+    check(&mut pool);
+    assert_eq!(pool.tx(|tx| Ok(tx.free_deleted_clones()?.0)).unwrap(), 0);
+}
