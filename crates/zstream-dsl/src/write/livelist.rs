@@ -192,6 +192,38 @@ impl Tx<'_> {
     }
 }
 
+#[cfg(any(test, feature = "testing"))]
+impl Tx<'_> {
+    /// Destroys a clone and leaves its blocks to its list, as OpenZFS does. For tests.
+    pub(crate) fn leave_deleted_clone(&mut self, name: &str) -> Result<()> {
+        use zstream_dmu::zap::NormFlags;
+
+        let head = self.dsl().head(name)?.object();
+        self.read().check_destroy_head(head)?;
+        let dir = self.read().dataset(head)?.dir;
+        let missing = || Error::corrupt("livelist", format!("{name} has none"));
+        let list = self.read().entry_object(dir, LIST)?.ok_or_else(missing)?;
+        let clones = match self.read().directory(DELETED_CLONES)? {
+            Some(clones) => clones,
+            None => {
+                let clones = self.create_zap(crate::reader::ZAPIFIED, NormFlags::empty())?;
+                self.zap(DIRECTORY_OBJECT)?.add(DELETED_CLONES, &Value::word(clones.0))?;
+                clones
+            }
+        };
+        self.add_number(clones, list)?;
+        self.remove_entry(dir, LIST)?;
+        let space = Change::of(&self.read().deadlist(list)?.space);
+        self.use_space(dir, Use::Head, space.negated())?;
+        if let Some(free) = self.read().child(self.read().root_dir()?, "$FREE")? {
+            self.use_space(free, Use::Head, space)?;
+        }
+        // No block is reached from it any more.
+        self.change_dataset(head, |dataset| dataset.root = BlockPointer::default())?;
+        self.destroy_head(head)
+    }
+}
+
 impl MosReader<'_> {
     /// Returns the parts of a list, after all were read.
     fn live_parts(self, list: ObjectId) -> Result<Vec<Entry>> {

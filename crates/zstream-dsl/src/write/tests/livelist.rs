@@ -2,18 +2,13 @@
 
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::ids::ObjectId;
-use zstream_dmu::mos::DIRECTORY_OBJECT;
 use zstream_dmu::object_store::ObjectStore;
-use zstream_dmu::zap::{NormFlags, Value};
 
 use super::check::check;
 use super::pool::TestPool;
 use super::{create, snapshot, write_file};
 use crate::deadlist::Deadlist;
-use crate::livelist::DELETED_CLONES;
-use crate::reader::ZAPIFIED;
 use crate::write::livelist::Limits;
-use crate::write::usage::{Change, Use};
 
 /// Returns a pool with `pool/fs@s` of many blocks and the clone `pool/c`, whose livelist has parts of few blocks.
 fn cloned() -> (TestPool, ObjectId) {
@@ -138,34 +133,13 @@ fn livelists_go_with_the_origin() {
 #[test]
 fn lists_of_destroyed_clones_are_processed() {
     let (mut pool, clone) = cloned();
-    let second = pool.tx(|tx| tx.clone_snapshot("pool/fs@s", "pool/d")).unwrap();
+    pool.tx(|tx| tx.clone_snapshot("pool/fs@s", "pool/d")).unwrap();
     pool.commit();
     change(&mut pool, clone);
     write_file(&mut pool, "pool/d", 20, 9);
     pool.commit();
-    for head in [clone, second] {
-        pool.tx(|tx| {
-            let dir = tx.read().dataset(head)?.dir;
-            let list = tx.read().entry_object(dir, "com.delphix:livelist")?.unwrap();
-            let zap = match tx.read().directory(DELETED_CLONES)? {
-                Some(zap) => zap,
-                None => {
-                    let zap = tx.create_zap(ZAPIFIED, NormFlags::empty())?;
-                    tx.zap(DIRECTORY_OBJECT)?.add(DELETED_CLONES, &Value::word(zap.0))?;
-                    zap
-                }
-            };
-            tx.add_number(zap, list)?;
-            tx.remove_entry(dir, "com.delphix:livelist")?;
-            let space = Change::of(&tx.read().deadlist(list)?.space);
-            tx.use_space(dir, Use::Head, space.negated())?;
-            let free = tx.read().child(tx.read().root_dir()?, "$FREE")?.unwrap();
-            tx.use_space(free, Use::Head, space)?;
-            tx.change_dataset(head, |dataset| dataset.root = BlockPointer::default())?;
-            let name = tx.read().full_name(head)?;
-            tx.destroy(&name)
-        })
-        .unwrap();
+    for name in ["pool/c", "pool/d"] {
+        pool.tx(|tx| tx.leave_deleted_clone(name)).unwrap();
     }
     pool.commit();
     let (freed, unread) = pool.tx(|tx| tx.free_deleted_clones()).unwrap();
