@@ -137,8 +137,10 @@ fn made() -> Result<Arc<MemoryDevice>> {
     let mut pool = open_writable(&[device], &options())?;
     let dsl = pool.dsl();
     let mut snapshots = Vec::new();
+    let mut filled = None;
     for dataset in Lines::new(&dsl)?.datasets() {
         if dataset.is_snapshot() {
+            filled = filled.or_else(|| (!dataset.phys().root.is_hole()).then(|| dataset.name().to_owned()));
             snapshots.push(dataset.name().to_owned());
         }
     }
@@ -147,10 +149,13 @@ fn made() -> Result<Arc<MemoryDevice>> {
     // Livelists that stay however little is shared, in parts of few blocks: one of a clone, one of a destroyed clone.
     pool.limit_livelists(3, 0);
     pool.clone_snapshot(&first, "demo/clone")?;
-    pool.clone_snapshot(&first, "demo/listed")?;
-    pool.clone_snapshot(&first, "demo/gone")?;
+    let filled = filled.expect("a snapshot with content");
+    pool.clone_snapshot(&filled, "demo/listed")?;
+    pool.clone_snapshot(&filled, "demo/gone")?;
     pool.commit()?;
-    for (n, name) in ["demo/listed", "demo/gone", "demo/listed", "demo/listed", "demo/gone"].iter().enumerate() {
+    for (n, name) in
+        ["demo/listed", "demo/gone", "demo/listed", "demo/listed", "demo/gone"].iter().enumerate()
+    {
         let head = pool.dsl().head(name)?.object();
         let mut set = pool.open_head(head)?;
         let object = set.allocate(&NewObject::new(ObjectType::PLAIN_FILE_CONTENTS, 4096))?;

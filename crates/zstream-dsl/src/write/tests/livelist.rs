@@ -3,11 +3,13 @@
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::object_store::ObjectStore;
+use zstream_format::object_type::ObjectType;
 
 use super::check::check;
 use super::pool::TestPool;
 use super::{create, snapshot, write_file};
 use crate::deadlist::Deadlist;
+use crate::write::Tx;
 use crate::write::livelist::Limits;
 
 /// Returns a pool with `pool/fs@s` of many blocks and the clone `pool/c`, whose livelist has parts of few blocks.
@@ -81,7 +83,7 @@ fn a_livelist_with_other_sums_is_not_used() {
         let list = tx.read().entry_object(dir, "com.delphix:livelist")?.unwrap();
         let mut bonus = tx.read().mos.info(list)?.bonus()?.to_vec();
         bonus[0] ^= 1;
-        tx.mos_mut().set_bonus(list, zstream_format::object_type::ObjectType::DEADLIST_HDR, &bonus)?;
+        tx.mos_mut().set_bonus(list, ObjectType::DEADLIST_HDR, &bonus)?;
         tx.destroy("pool/c")
     })
     .unwrap();
@@ -147,4 +149,48 @@ fn lists_of_destroyed_clones_are_processed() {
     pool.commit();
     check(&mut pool);
     assert_eq!(pool.tx(|tx| Ok(tx.free_deleted_clones()?.0)).unwrap(), 0);
+}
+
+/// A list that cannot be right is kept, and reported; the others are processed.
+#[test]
+fn forged_lists_of_destroyed_clones_are_kept() {
+    type Forge = fn(&mut Tx<'_>, ObjectId);
+    let forged: [(Forge, &str); 3] = [
+        // The first block seems to be freed.
+        (|tx, part| tx.mos_mut().write(part, 88, &[1]).unwrap(), "livelist"),
+        // More entries than the object has.
+        (|tx, part| forge_header(tx, part, 0, u64::MAX), "bpobj"),
+        // Another sum.
+        (|tx, part| forge_header(tx, part, 2, 77), "livelist"),
+    ];
+    for (forge, expected) in forged {
+        let (mut pool, clone) = cloned();
+        pool.tx(|tx| tx.clone_snapshot("pool/fs@s", "pool/d")).unwrap();
+        pool.commit();
+        change(&mut pool, clone);
+        write_file(&mut pool, "pool/d", 20, 9);
+        pool.commit();
+        let part = list(&mut pool, clone).unwrap().entries[1].blocks;
+        pool.tx(|tx| {
+            tx.leave_deleted_clone("pool/c")?;
+            tx.leave_deleted_clone("pool/d")?;
+            forge(tx, part);
+            Ok(())
+        })
+        .unwrap();
+        pool.commit();
+        let (freed, unread) = pool.tx(|tx| tx.free_deleted_clones()).unwrap();
+        assert_eq!((freed, unread.len()), (1, 1));
+        assert!(unread[0].to_string().contains(expected), "{}", unread[0]);
+        pool.commit();
+        // Nothing of it was freed, and it is still there.
+        assert_eq!(pool.tx(|tx| Ok(tx.free_deleted_clones()?.1.len())).unwrap(), 1);
+    }
+}
+
+/// Sets a word of the header of a part.
+fn forge_header(tx: &mut Tx<'_>, part: ObjectId, word: usize, value: u64) {
+    let mut bonus = tx.read().mos.info(part).unwrap().bonus().unwrap().to_vec();
+    bonus[8 * word..8 * word + 8].copy_from_slice(&value.to_le_bytes());
+    tx.mos_mut().set_bonus(part, ObjectType::BPOBJ_HDR, &bonus).unwrap();
 }
