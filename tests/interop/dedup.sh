@@ -49,6 +49,31 @@ for kind in $kinds; do
     zs pool check > check 2>&1; verdict "$pool: check after $n" $?; [ -s check ] && grep -v checked check | head -3
     ours=$(ratio zs pool); [ "$ours" = "$theirs" ]; verdict "$pool: ratio after $n, $ours and $theirs" $?
   done
+  if [ "$kind" = fast ]; then
+    # Entries that share nothing are removed, by each for the other; then what has no entry is written again, and freed.
+    for by in module zstream; do
+      head -c 300000 /dev/urandom > "alone-$by"; zs put "alone-$by" "$pool/a:/"; verdict "$pool: put alone-$by" $?
+      zpool import -d "$pool" -R /mnt -N "$pool"; zfs mount -a
+      if [ "$by" = module ]; then
+        sleep 2; zpool ddtprune -p 100 "$pool"; verdict "$pool: the module prunes" $?; zpool sync "$pool"; zpool export "$pool"
+        zs pool ddtprune -p 100 "$pool" > pruned; verdict "$pool: and zstream after it: $(cat pruned)" $?
+      else
+        zpool export "$pool"; zs pool ddtprune -p 100 "$pool" > pruned; [ "$(cat pruned)" != "removed 0 entries" ]; verdict "$pool: zstream prunes: $(cat pruned)" $?
+      fi
+      zs pool check > check 2>&1; verdict "$pool: check after pruning by $by" $?
+      zdb -e -p "$pool" -bcc "$pool" > zdb 2>&1; grep -q 'No leaks' zdb; verdict "$pool: zdb after pruning by $by" $?
+      zs put "alone-$by" "$pool/b:/"; verdict "$pool: the same content again" $?
+      zpool import -d "$pool" -R /mnt -N "$pool"; zfs mount -a; same "alone-$by" "$dir/a/alone-$by" "$pool: alone-$by"
+      cat "alone-$by" > "$dir/b/third-$by"; rm "$dir/a/alone-$by"; zpool sync "$pool"; zpool scrub -w "$pool"; zpool status "$pool" | grep -q 'repaired 0B.*0 errors'; verdict "$pool: scrub after pruning by $by" $?
+      # With a quota that is used up, nothing is entered, by either.
+      zpool set dedup_table_quota=1 "$pool"; zpool export "$pool"; ours=$(ratio zs pool)
+      [ "$(zs pool get -Hpo value dedup_table_quota "$pool")" = 1 ]; verdict "$pool: the quota" $?
+      head -c 100000 /dev/urandom > over; zs put over "$pool/a:/over$by" && zs put over "$pool/b:/over$by"; verdict "$pool: put above the quota" $?
+      zs pool set dedup_table_quota=none "$pool"; verdict "$pool: no quota" $?
+      zpool import -d "$pool" -R /mnt -N "$pool"; [ "$(zpool get -Ho value dedup_table_quota "$pool")" = none ]; verdict "$pool: no quota for the module" $?
+      theirs=$(ratio zpool); [ "$ours" = "$theirs" ]; verdict "$pool: nothing above the quota is shared, $ours and $theirs" $?; zpool export "$pool"
+    done
+  fi
   # All of it is freed: half by the module, half by zstream.
   zpool import -d "$pool" -R /mnt -N "$pool"; zfs destroy -r "$pool/b"; verdict "$pool: the module destroys half" $?; zpool sync "$pool"; zpool wait -t free "$pool"; zpool export "$pool"
   zs pool check > check 2>&1; verdict "$pool: check of what is left" $?

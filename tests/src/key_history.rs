@@ -588,7 +588,7 @@ fn create(pool: &mut WritablePool, name: &str, own: Option<(KeyFormat, WrappingK
     let suite = above.as_ref().map_or(CryptSuite::AES_256_GCM, |above| above.wrapped.suite);
     let wrapping = match (own, above) {
         (Some((format, key)), _) => Some(Wrapping { root: None, format, key }),
-        (None, Some(above)) => Some(pool.wrapping(above.root).cloned().expect("a key that was loaded")),
+        (None, Some(above)) => Some(pool.wrapping(above.root)?.expect("a key that was loaded")),
         (None, None) => None,
     };
     if let Some(wrapping) = wrapping {

@@ -12,6 +12,7 @@ use zstream_dmu::pool::{FeatureSet, OpenOptions, Pool, WriteOptions};
 use zstream_dsl::scrub;
 use zstream_dsl::scrub::Lines;
 use zstream_dsl::write::WritablePool;
+use zstream_format::errno::Errno;
 use zstream_format::object_type::ObjsetType;
 use zstream_recv::error::Result;
 use zstream_recv::{Assignment, Input, Received, Receiving, Target};
@@ -83,7 +84,7 @@ impl Demo {
         let options = WriteOptions { whole_max: self.whole_max, ..write_options() };
         for _ in 0..100 {
             match WritablePool::open(&self.members(), &options) {
-                Err(error) if error.to_string().contains(LOCKED) => std::thread::sleep(PAUSE),
+                Err(error) if error.errno() == Errno::EBUSY => std::thread::sleep(PAUSE),
                 opened => return opened.unwrap(),
             }
         }

@@ -1,7 +1,7 @@
 //! Benchmarks.
 
 use crate::run::{Outcome, cargo, run};
-use crate::{bench_check, bench_put, bench_recv, bench_send, bench_verify};
+use crate::{bench_check, bench_kinds, bench_put, bench_recv, bench_send, bench_verify};
 
 /// A benchmark: its name, how it is run, and one line of help.
 type Bench = (&'static str, fn() -> Outcome, &'static str);
@@ -25,6 +25,11 @@ const BENCHES: &[Bench] = &[
         "recv",
         bench_recv::bench,
         "`zstream recv` of 1 GiB beside `dd` of the stream into a file; in a virtual machine, beside `zfs receive`",
+    ),
+    (
+        "kinds",
+        bench_kinds::bench,
+        "raidz2, dRAID, deduplication and cloned blocks beside plain pools, all ours",
     ),
     ("send", bench_send::bench, "`zstream send` beside OpenZFS's `zdb -B`, on a pool of 3 GiB"),
 ];

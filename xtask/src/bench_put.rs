@@ -105,7 +105,8 @@ pub(crate) fn bench() -> Outcome {
     if missed.is_empty() { Ok(()) } else { Err(format!("not as promised: {}", missed.join(", "))) }
 }
 
-fn text(path: &Path) -> Result<String, String> {
+/// Returns a path as an argument.
+pub(crate) fn text(path: &Path) -> Result<String, String> {
     path.to_str().map(str::to_owned).ok_or_else(|| "a path that is not UTF-8".into())
 }
 
@@ -139,7 +140,7 @@ fn trees(dir: &Path) -> std::io::Result<Vec<(&'static str, PathBuf, bool)>> {
 }
 
 /// Writes a file of which every second block compresses.
-fn write(path: &Path, seed: u64, bytes: u64) -> std::io::Result<()> {
+pub(crate) fn write(path: &Path, seed: u64, bytes: u64) -> std::io::Result<()> {
     let mut out = BufWriter::new(File::create(path)?);
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut block = [0; BLOCK_BYTES];

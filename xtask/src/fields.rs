@@ -15,27 +15,19 @@ use std::path::{Path, PathBuf};
 
 use syn::visit::{self, Visit};
 use syn::{
-    Attribute, Fields, FnArg, ImplItemFn, ItemFn, ItemImpl, ItemMod, ItemStruct, ItemTrait, Meta, Signature,
-    TraitItem, Visibility,
+    Attribute, Fields, FnArg, ImplItem, ImplItemFn, ItemFn, ItemImpl, ItemMod, ItemStruct, ItemTrait, Meta,
+    Signature, TraitItem, Visibility,
 };
 
+use crate::layers::libraries;
 use crate::run::{Outcome, root};
-
-const CRATES: [&str; 8] = [
-    "zstream-format",
-    "zstream-dmu",
-    "zstream-dsl",
-    "zstream-zpl",
-    "zstream-view",
-    "zstream-send",
-    "zstream-recv",
-    "zstream",
-];
 
 const FORMAT: &str =
     "content of a stream or a pool: the format is the promise, and callers make such content";
 const REQUEST: &str =
     "description that a caller gives completely: another field needs a decision of the caller";
+const NAMED: &str =
+    "options of something that has to be named: callers complete them with `..NAME::new(...)`";
 /// The public structs of each crate with public fields that are complete, and the reason.
 const COMPLETE: &[(&str, &str, &str)] = &[
     ("zstream-format", FORMAT, "Compression NvPair Packed ResumeToken"),
@@ -43,29 +35,24 @@ const COMPLETE: &[(&str, &str, &str)] = &[
     (
         "zstream-dmu",
         FORMAT,
-        "CryptParams NormalBlock Numbers ObjectInfo SizedBlock StoredBlock StoredCrypt VdevConfig WrappedKey",
+        "CryptParams NormalBlock ObjectInfo SizedBlock StoredBlock StoredCrypt WrappedKey",
     ),
-    (
-        "zstream-dmu",
-        REQUEST,
-        "CloneRange Commit Host Member NewMember NewObject NewPool NewZap PoolProperties Target TopSpec",
-    ),
+    ("zstream-dmu", REQUEST, "CloneRange Commit Host Member NewMember NewPool Target TopSpec"),
+    ("zstream-dmu", NAMED, "NewObject NewZap"),
     ("zstream-dsl", FORMAT, "Name"),
     ("zstream-dsl", REQUEST, "Clock NewKey Parsed ReceivedSnapshot Wrapping"),
     ("zstream-zpl", REQUEST, "NewNode Settings"),
-    ("zstream-send", REQUEST, "Request ResumePoint Source SourcePool"),
+    ("zstream-send", REQUEST, "ResumePoint Source SourcePool"),
+    ("zstream-send", NAMED, "Request"),
     ("zstream-recv", REQUEST, "Assignment OwnKey"),
-    (
-        "zstream",
-        REQUEST,
-        "Column KeyCheck KeySources NewPool PoolHead SecondReport Selection SizeReport SortKey",
-    ),
+    ("zstream", REQUEST, "KeySources SecondReport SortKey"),
+    ("zstream", NAMED, "Column"),
 ];
 
 /// `fields`
 pub(crate) fn task(_: &[String]) -> Outcome {
     let (mut structs, mut found) = (0, Vec::new());
-    for name in CRATES {
+    for name in libraries() {
         let mut source = Source::default();
         for file in files(&root().join("crates").join(name).join("src"))? {
             let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
@@ -78,10 +65,10 @@ pub(crate) fn task(_: &[String]) -> Outcome {
     if found.is_empty() { Ok(()) } else { Err(found.join("\n")) }
 }
 
-/// The names of the structs of a crate in [`COMPLETE`].
-fn complete(name: &str) -> Vec<&'static str> {
+/// The names of the structs of a crate in [`COMPLETE`], each after its reason.
+fn complete(name: &str) -> Vec<(&'static str, &'static str)> {
     let lists = COMPLETE.iter().filter(|(crate_name, ..)| *crate_name == name);
-    lists.flat_map(|(.., names)| names.split_whitespace()).collect()
+    lists.flat_map(|(_, reason, names)| names.split_whitespace().map(|name| (*reason, name))).collect()
 }
 
 /// The Rust files below a folder.
@@ -106,6 +93,8 @@ struct Source {
     open: BTreeSet<String>,
     /// Types that implement `Default`.
     defaults: BTreeSet<String>,
+    /// Types with a public function `new`.
+    constructed: BTreeSet<String>,
     /// Types that are named in the arguments of public functions.
     taken: BTreeSet<String>,
     /// The types that are named in the fields of each struct.
@@ -182,9 +171,18 @@ impl<'ast> Visit<'ast> for Source {
     }
 
     fn visit_item_impl(&mut self, item: &'ast ItemImpl) {
-        let Some((of, _)) = &item.trait_ else { return visit::visit_item_impl(self, item) };
-        if let (true, syn::Type::Path(path)) = (of.is_ident("Default"), &*item.self_ty) {
-            self.defaults.extend(path.path.segments.last().map(|segment| segment.ident.to_string()));
+        let name = match &*item.self_ty {
+            syn::Type::Path(path) => path.path.segments.last().map(|segment| segment.ident.to_string()),
+            _ => None,
+        };
+        match &item.trait_ {
+            Some((of, _)) if of.is_ident("Default") => self.defaults.extend(name),
+            Some(_) => {}
+            None => {
+                let is_new = |item: &ImplItem| matches!(item, ImplItem::Fn(function) if is_public(&function.vis) && function.sig.ident == "new");
+                self.constructed.extend(name.filter(|_| item.items.iter().any(is_new)));
+                visit::visit_item_impl(self, item);
+            }
         }
     }
 }
@@ -232,17 +230,22 @@ fn derives_default(attribute: &Attribute) -> bool {
 }
 
 /// All structs without a class, and all names in the list that need none, each as a sentence.
-fn violations(name: &str, complete: &[&str], source: &Source) -> Vec<String> {
+fn violations(name: &str, complete: &[(&str, &str)], source: &Source) -> Vec<String> {
     let (mut found, options) = (Vec::new(), source.options());
     for open in source.open.difference(&options) {
-        if !complete.contains(&open.as_str()) {
+        if !complete.iter().any(|(_, listed)| listed == open) {
             found.push(format!(
                 "{open} of {name} has public fields: make it #[non_exhaustive], or its fields private, or name it with a \
                  reason in COMPLETE (xtask/src/fields.rs)"
             ));
         }
     }
-    for listed in complete {
+    for (reason, listed) in complete {
+        if *reason == NAMED && !source.constructed.contains(*listed) {
+            found.push(format!(
+                "{listed} of {name} has no public function new: COMPLETE (xtask/src/fields.rs) claims it"
+            ));
+        }
         if !source.open.contains(*listed) || options.contains(*listed) {
             found.push(format!(
                 "{listed} of {name} does not need its place in COMPLETE (xtask/src/fields.rs)"
@@ -257,9 +260,14 @@ mod tests {
     use super::*;
 
     fn against(complete: &[&str], text: &str) -> Vec<String> {
+        against_for(REQUEST, complete, text)
+    }
+
+    fn against_for(reason: &str, complete: &[&str], text: &str) -> Vec<String> {
         let mut source = Source::default();
         source.add(text).unwrap();
-        violations("planted", complete, &source)
+        let complete: Vec<_> = complete.iter().map(|name| (reason, *name)).collect();
+        violations("planted", &complete, &source)
     }
 
     /// The canary: a struct without a class is caught, also in a module.
@@ -299,6 +307,21 @@ mod tests {
             assert_eq!(against(&[], text), [""; 0], "{text}");
         }
         assert_eq!(against(&["A"], "pub struct A { pub x: u8 }"), [""; 0]);
+    }
+
+    /// A struct that callers are to complete from a function that it does not have is caught.
+    #[test]
+    fn what_is_completed_from_new_has_it() {
+        let text =
+            "pub struct A { pub x: u8 } impl A { pub fn new() -> Self { A { x: 1 } } } impl A { fn f() {} }";
+        assert_eq!(against_for(NAMED, &["A"], text), [""; 0]);
+        let found = against_for(
+            NAMED,
+            &["A"],
+            "pub struct A { pub x: u8 } impl A { fn new() {} } impl B { pub fn new() {} }",
+        );
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("A of planted has no public function new"), "{found:?}");
     }
 
     /// A name in the list that is not needed, or not there, is caught.

@@ -69,6 +69,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
+/// The crates of the library, the lowest first: `zstream`, and those that it may depend on.
+pub(crate) fn libraries() -> impl Iterator<Item = &'static str> {
+    const TOP: &str = "zstream";
+    let below = LAYERS.iter().filter(|(name, _)| *name == TOP).flat_map(|(_, below)| *below);
+    below.copied().chain([TOP])
+}
+
 /// A crate of the workspace and those of its dependencies that are crates of the workspace too.
 type Edges = (String, Vec<String>);
 

@@ -4,6 +4,7 @@
 
 mod bench;
 mod bench_check;
+mod bench_kinds;
 mod bench_put;
 mod bench_recv;
 mod bench_send;

@@ -42,6 +42,11 @@ impl Pairs {
         (0..pairs).map(|_| Ok((one(ours)?, one(theirs)?))).collect::<Result<_, String>>().map(Self)
     }
 
+    /// Takes runs that were measured elsewhere: ours and theirs.
+    pub(crate) fn of(runs: impl IntoIterator<Item = (Usage, Usage)>) -> Self {
+        Self(runs.into_iter().collect())
+    }
+
     /// Our time on the clock, in seconds.
     pub(crate) fn wall(&self) -> f64 {
         self.median(|(ours, _)| ours.wall.as_secs_f64())

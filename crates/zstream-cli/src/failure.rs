@@ -14,8 +14,10 @@ use crate::text::line;
 /// The reason that a verb failed, and its exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// The message with its prefix, or `None` if there is nothing more to report.
+    /// The message, or `None` if there is nothing more to report.
     message: Option<String>,
+    /// True if the message is printed without the name of the program.
+    is_verbatim: bool,
     code: u8,
     /// The signal that was the reason.
     signal: Option<i32>,
@@ -24,23 +26,23 @@ pub(crate) struct Failure {
 impl Failure {
     /// The input is bad or the operation failed.
     pub(crate) fn new(message: impl Display) -> Self {
-        Self::verbatim(format_args!("zstream: {message}"))
+        Self { message: Some(line(message)), ..Self::reported() }
     }
 
     /// Like [`new`](Self::new), with the text of OpenZFS's `zstream`, which does not always have a prefix.
     pub(crate) fn verbatim(message: impl Display) -> Self {
-        Self { message: Some(line(message)), code: 1, signal: None }
+        Self { is_verbatim: true, ..Self::new(message) }
     }
 
     /// Like [`new`](Self::new), of several lines.
     pub(crate) fn lines(lines: &[String]) -> Self {
         let lines: Vec<String> = lines.iter().map(line).collect();
-        Self { message: Some(format!("zstream: {}", lines.join("\n"))), code: 1, signal: None }
+        Self { message: Some(lines.join("\n")), ..Self::reported() }
     }
 
     /// What failed was reported already.
     pub(crate) fn reported() -> Self {
-        Self { message: None, code: 1, signal: None }
+        Self { message: None, is_verbatim: false, code: 1, signal: None }
     }
 
     /// A usage error that the parser cannot detect.
@@ -48,10 +50,9 @@ impl Failure {
         Self { code: 2, ..Self::new(message) }
     }
 
-    /// The message without the name of the program.
-    pub(crate) fn message(&self) -> &str {
-        let message = self.message.as_deref().unwrap_or_default();
-        message.strip_prefix("zstream: ").unwrap_or(message)
+    /// The message without the name of the program; `None` if there is nothing more to report.
+    pub(crate) fn message(&self) -> Option<&str> {
+        self.message.as_deref()
     }
 
     /// The same because of a signal. The program then ends by this signal, so that the shell sees it.
@@ -63,7 +64,8 @@ impl Failure {
     pub(crate) fn report(&self) -> ExitCode {
         if let Some(message) = &self.message {
             // It was escaped when it was made, and may have several lines. Where it cannot be written, the exit code is left.
-            let _ = writeln!(io::stderr(), "{message}");
+            let prefix = if self.is_verbatim { "" } else { "zstream: " };
+            let _ = writeln!(io::stderr(), "{prefix}{message}");
         }
         if let Some(signal) = self.signal {
             // Where that cannot be done there is still the exit code.
@@ -75,7 +77,7 @@ impl Failure {
     /// Writing to standard output failed.
     pub(crate) fn output(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            Self { message: None, code: 1, signal: None }
+            Self::reported()
         } else {
             Self::new(format_args!("cannot write to standard output: {error}"))
         }

@@ -1,6 +1,7 @@
 //! The arguments of verbs that read files: a dataset, then paths in it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 
 use zstream::Source;
 
@@ -28,6 +29,16 @@ pub(crate) fn open<'a>(
     let Some((name, paths)) = words.split_first() else {
         return Err(Failure::usage("no dataset given: `zstream list` shows them"));
     };
-    let name = name.to_str().ok_or_else(|| Failure::usage("dataset names are ASCII"))?;
+    let name = dataset(name.as_bytes())?;
     Ok((Source::in_pool(&options.place()?, name, options, &mut warnings())?, paths))
+}
+
+/// Splits `DATASET:/PATH` into the dataset and the path in it, which is empty if there is none.
+pub(crate) fn split(word: &OsStr) -> Result<(&str, &[u8]), Failure> {
+    let (name, path) = zstream::split_target(word.as_bytes());
+    Ok((dataset(name)?, path))
+}
+
+fn dataset(name: &[u8]) -> Result<&str, Failure> {
+    std::str::from_utf8(name).map_err(|_| Failure::usage("dataset names are ASCII"))
 }

@@ -105,9 +105,9 @@ pub(crate) fn say(text: impl std::fmt::Display) -> Result<(), Failure> {
 /// Reports that lines about a change could not be printed, as a warning: the change is done, and so the verb succeeds.
 pub(crate) fn warn_unprinted(printed: Result<(), Failure>) {
     if let Err(failure) = printed
-        && !failure.message().is_empty()
+        && let Some(message) = failure.message()
     {
-        eprintln!("zstream: warning: everything was done, but {}", failure.message());
+        eprintln!("zstream: warning: everything was done, but {message}");
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use zstream::mapped::Mapped;
 use zstream::{Cancel, Control, Event};
-use zstream_format::stream::parallel::{ReadAt, View};
+use zstream_format::stream::{ReadAt, View};
 
 use crate::failure::Failure;
 use crate::text::{complain_columns, file_name};

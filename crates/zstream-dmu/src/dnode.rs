@@ -32,13 +32,13 @@ pub use self::build::NewObject;
 pub const DNODE_SLOT_BYTES: usize = 512;
 
 /// The maximum number of slots of a dnode (`DNODE_MAX_SLOTS`).
-pub const DNODE_SLOTS_MAX: usize = 32;
+pub(crate) const DNODE_SLOTS_MAX: usize = 32;
 
 /// The size of a dnode before its block pointers, in bytes (`DNODE_CORE_SIZE`).
 pub const DNODE_CORE_BYTES: usize = DnodeCore::LEN;
 
 /// The maximum number of block pointers in a dnode (`DN_MAX_NBLKPTR`).
-pub const DNODE_POINTERS_MAX: usize = 3;
+pub(crate) const DNODE_POINTERS_MAX: usize = 3;
 
 /// The maximum number of levels of a block tree (`DN_MAX_LEVELS`).
 pub const LEVELS_MAX: u8 = 12;

@@ -56,7 +56,7 @@ pub struct Partition {
 impl Partition {
     /// Returns `true` if the type is one that ZFS uses. Labels are authoritative.
     #[must_use]
-    pub fn is_zfs_type(&self) -> bool {
+    pub(crate) fn is_zfs_type(&self) -> bool {
         ZFS_TYPES.contains(&self.type_guid.as_str())
     }
 }

@@ -111,7 +111,7 @@ impl ZilHeader {
     /// Returns `true` if there is a log, whose records may be newer than the blocks of the dataset. The header of a
     /// snapshot has no meaning.
     #[must_use]
-    pub fn has_log(&self) -> bool {
+    pub(crate) fn has_log(&self) -> bool {
         !self.log.is_hole()
     }
 }

@@ -87,7 +87,7 @@ impl RangeSet {
     }
 
     /// Returns an iterator over the ranges that overlap `start..end`, in ascending order.
-    pub fn overlapping(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+    pub(crate) fn overlapping(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
         let before = self.ranges.range(..start).next_back().filter(move |(_, end)| **end > start);
         let inside = (start < end).then(|| self.ranges.range(start..end)).into_iter().flatten();
         before.into_iter().chain(inside).map(|(start, end)| (*start, *end))
@@ -95,13 +95,13 @@ impl RangeSet {
 
     /// Returns the end of the range that contains `at`.
     #[must_use]
-    pub fn end_of(&self, at: u64) -> Option<u64> {
+    pub(crate) fn end_of(&self, at: u64) -> Option<u64> {
         self.ranges.range(..=at).next_back().map(|(_, end)| *end).filter(|end| *end > at)
     }
 
     /// Returns the first start of a range at or after `at`.
     #[must_use]
-    pub fn next_start(&self, at: u64) -> Option<u64> {
+    pub(crate) fn next_start(&self, at: u64) -> Option<u64> {
         self.ranges.range(at..).next().map(|(start, _)| *start)
     }
 

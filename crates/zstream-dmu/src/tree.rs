@@ -185,7 +185,7 @@ impl<'a> Tree<'a> {
     /// # Errors
     ///
     /// Fails if the block cannot be read, and if its level or size is not that of an indirect block at this position.
-    pub fn indirect(&self, pointer: &BlockPointer, level: u8, block: BlockId) -> Result<Block> {
+    pub(crate) fn indirect(&self, pointer: &BlockPointer, level: u8, block: BlockId) -> Result<Block> {
         let at = self.bookmark(level, block);
         check_indirect(self.dnode, pointer, level).map_err(|error| error.at_bookmark(at))?;
         let indirect = self.reader.read_block(pointer, at)?;

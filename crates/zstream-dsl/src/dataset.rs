@@ -121,7 +121,7 @@ impl<M: Mos> Dir<M> {
         let mut above = Some(self);
         while let Some(dir) = above {
             if dir.object == object {
-                let detail = format!("{name} is {} again, in which it is", dir.name);
+                let detail = format!("{name} is the directory {}, which contains it", dir.name);
                 return Err(Error::corrupt("DSL directory", detail));
             }
             above = dir.parent.as_ref();

@@ -240,7 +240,7 @@ impl Error {
 
     /// Creates the error for a name that breaks a rule.
     #[must_use]
-    pub fn bad_name(why: impl Into<String>) -> Self {
+    pub(crate) fn bad_name(why: impl Into<String>) -> Self {
         Fault::BadName(why.into()).into()
     }
 }

@@ -148,13 +148,13 @@ impl DirPhys {
     ///
     /// # Errors
     /// Fails if the buffer is too short.
-    pub fn of_bonus(bonus: &[u8]) -> Result<Self> {
+    pub(crate) fn of_bonus(bonus: &[u8]) -> Result<Self> {
         of_bonus(Self::read(bonus, ByteOrder::Little), bonus, "DSL directory", Self::LEN)
     }
 
     /// Returns `true` if [`breakdown`](Self::breakdown) is maintained.
     #[must_use]
-    pub fn has_breakdown(&self) -> bool {
+    pub(crate) fn has_breakdown(&self) -> bool {
         self.flags.contains(DirFlags::USED_BREAKDOWN)
     }
 }
@@ -164,7 +164,7 @@ impl DatasetPhys {
     ///
     /// # Errors
     /// Fails if the buffer is too short.
-    pub fn of_bonus(bonus: &[u8]) -> Result<Self> {
+    pub(crate) fn of_bonus(bonus: &[u8]) -> Result<Self> {
         of_bonus(Self::read(bonus, ByteOrder::Little), bonus, "DSL dataset", Self::LEN)
     }
 

@@ -15,6 +15,7 @@ pub mod flags;
 pub mod fletcher;
 pub mod ids;
 pub mod judge;
+pub mod number;
 pub mod nvlist;
 pub mod object_type;
 pub mod order;

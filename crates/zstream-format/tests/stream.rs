@@ -19,8 +19,9 @@ use zstream_format::record::{
     BEGIN_MAGIC, Begin, Body, End, Free, FreeObjects, HEADER_LEN, Header, Object, ObjectRange, RecordType,
     Redact, Spill, TO_OBJECT_END, TRAILER_OFFSET, Write, WriteByref, WriteEmbedded,
 };
-use zstream_format::stream::parallel::ParallelReader;
-use zstream_format::stream::{Checking, Error, Fault, Role, StreamReader, StreamWriter, Trailers};
+use zstream_format::stream::{
+    Checking, Error, Fault, ParallelReader, Role, StreamReader, StreamWriter, Trailers,
+};
 
 const REAL: &[u8] = include_bytes!("data/small.zfs");
 const GUID: Guid = Guid(0x1234_5678_9abc_def0);

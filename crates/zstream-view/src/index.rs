@@ -13,8 +13,7 @@ use zstream_format::nvlist::NvList;
 use zstream_format::object_type::{ObjectType, ObjsetType, SwapClass};
 use zstream_format::order::ByteOrder;
 use zstream_format::record::{self, Begin, Body, MAX_BLOCK_BYTES};
-use zstream_format::stream::parallel::ParallelReader;
-use zstream_format::stream::{Checking, Error, Fault, Record, Role, StreamReader};
+use zstream_format::stream::{Checking, Error, Fault, ParallelReader, Record, Role, StreamReader};
 
 use crate::log::{Cut, Log, ObjectOp, Op, RangeOp, RawShape, Snapshot, Stored, Swap};
 use crate::source::Source;

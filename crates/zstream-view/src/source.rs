@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
-use zstream_format::stream::parallel::ReadAt;
+use zstream_format::stream::ReadAt;
 
 /// A file of streams, or bytes in memory.
 pub struct Source {

@@ -96,7 +96,7 @@ impl<'a> Filesystem<'a> {
 
     /// The case sensitivity of names.
     #[must_use]
-    pub fn case_sensitivity(&self) -> CaseSensitivity {
+    pub(crate) fn case_sensitivity(&self) -> CaseSensitivity {
         self.case
     }
 

@@ -13,6 +13,7 @@ use zstream_format::ids::Guid;
 
 use crate::error::Result;
 use crate::place::OpenPool;
+use crate::text::line;
 
 /// A pool: its vdevs, features and datasets.
 ///
@@ -134,9 +135,43 @@ impl PoolDescription {
             notices: pool.notices(),
         })
     }
+
+    /// The description as lines of text, as `zstream pool show` prints it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "name:     {}\nguid:     {}\nstate:    {}\nhealth:   {}\nversion:  {}\ntxg:      {}\nvdevs:\n",
+            line(&self.name),
+            self.guid.0,
+            self.state,
+            self.health,
+            self.version,
+            self.txg.0
+        );
+        self.vdevs.iter().for_each(|top| top.add_text(&mut text, 1));
+        for state in ["active", "enabled"] {
+            let names = self.features.iter().filter(|feature| feature.state == state);
+            let names: Vec<_> = names.map(|feature| feature.name.as_str()).collect();
+            text += &format!("features {state}: {}\n", line(names.join(", ")));
+        }
+        errata_lines(&self.errata).iter().for_each(|erratum| text += &format!("{}\n", line(erratum)));
+        text += "datasets:\n";
+        for DatasetDescription { name, object, root } in &self.datasets {
+            text += &format!("  {}  object {object}  root {}\n", line(name), line(root));
+        }
+        text
+    }
 }
 
 impl VdevDescription {
+    /// Adds a line for the vdev and for each one below it.
+    fn add_text(&self, text: &mut String, depth: usize) {
+        let class = self.class.as_ref().map_or_else(String::new, |class| format!("  {class}"));
+        let shown = line(format_args!("{}  {}{class}", self.name, self.state));
+        *text += &format!("{:indent$}{shown}\n", "", indent = 2 * depth);
+        self.children.iter().for_each(|child| child.add_text(text, depth + 1));
+    }
+
     fn of(vdev: &Vdev) -> Self {
         Self {
             name: vdev.name().to_owned(),
@@ -177,7 +212,7 @@ pub(crate) fn state_name(state: &FeatureState) -> &'static str {
 
 /// A line for each erratum of a pool: its number and name, what to do about it, and the datasets that have it.
 #[must_use]
-pub fn errata_lines(found: &BTreeMap<Erratum, Vec<String>>) -> Vec<String> {
+pub(crate) fn errata_lines(found: &BTreeMap<Erratum, Vec<String>>) -> Vec<String> {
     let line = |(erratum, names): (&Erratum, &Vec<String>)| {
         format!("{erratum}: {} ({})", erratum.advice(), names.join(", "))
     };

@@ -5,8 +5,7 @@ use std::str::FromStr;
 
 use zstream_format::algorithm::CompressionType;
 use zstream_format::compress::{Compression, ZstdLevel};
-use zstream_format::edit::recompress::Recompress;
-use zstream_format::edit::select::{Selected, SelectedForm, Selector};
+use zstream_format::edit::{Recompress, Selected, SelectedForm, Selector};
 use zstream_format::ids::ObjectId;
 use zstream_format::summary::{Summary, split_name};
 

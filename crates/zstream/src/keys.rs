@@ -151,6 +151,7 @@ fn location<M: Mos>(root: &Dir<M>) -> DatasetResult<String> {
 
 /// A request to verify keys.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct KeyCheck {
     /// Encryption roots.
     pub names: Vec<String>,

@@ -5,6 +5,7 @@ pub mod check;
 mod control;
 pub mod create;
 mod datasets;
+mod dedup;
 pub mod describe;
 pub mod dump;
 pub mod edits;
@@ -37,6 +38,7 @@ pub use datasets::{
     holds, inherit, promote, redact, release, rename, rename_snapshot, roll_back, set, snapshot,
     snapshot_with,
 };
+pub use dedup::{Prune, prune_dedup};
 pub use error::{Cause, EncryptionFault, Error, OtherError, PutFault, ReceiveError, Request, Result};
 pub use files::{ListOptions, Listed, list_files};
 pub use place::keys::{load_key, unlock, unlock_to_write};

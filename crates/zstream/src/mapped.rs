@@ -18,7 +18,7 @@ use mmap_guard::FileData;
 use signal_hook::consts::SIGBUS;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::raise;
-use zstream_format::stream::parallel::View;
+use zstream_format::stream::View;
 
 /// Bytes that are viewed through one mapping.
 const WINDOW_BYTES: u64 = 16 << 20;
@@ -80,7 +80,7 @@ impl Mapped {
         Some(Self { path, identity: identity(&metadata), len, window: Mutex::default() })
     }
 
-    /// As [`ReadAt::view`](zstream_format::stream::parallel::ReadAt::view).
+    /// As [`ReadAt::view`](zstream_format::stream::ReadAt::view).
     #[must_use]
     pub fn view(&self, offset: u64, len: usize) -> Option<View> {
         let mut window = lock(&self.window);

@@ -13,6 +13,7 @@ use zstream_dsl::prop::{Source, Value, nice_number};
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;
 
+use crate::dedup::allocated_bytes;
 use crate::describe::state_name;
 use crate::error::{Cause, Error, Result};
 use crate::place::OpenPool;
@@ -52,7 +53,7 @@ impl PoolProperty {
 
 /// The native properties, in the order of `zpool get all`, with the value that they have by default: none for those that nobody
 /// sets.
-const NATIVE: [(&str, Option<&str>); 31] = [
+const NATIVE: [(&str, Option<&str>); 34] = [
     ("size", None),
     ("capacity", None),
     ("altroot", Some("-")),
@@ -84,6 +85,9 @@ const NATIVE: [(&str, Option<&str>); 31] = [
     ("bcloneused", None),
     ("bclonesaved", None),
     ("bcloneratio", None),
+    ("dedup_table_size", None),
+    ("dedup_table_quota", Some("auto")),
+    ("last_scrubbed_txg", None),
 ];
 
 /// The value of one that nobody sets: none where it is not known of a pool that is not imported.
@@ -123,6 +127,10 @@ fn computed(open: &OpenPool, usage: &mut Option<Usage>, name: &str) -> Result<Op
                 "bclonesaved" => Value::Number(totals.saved_bytes),
                 _ => Value::Ratio(totals.ratio_percent()),
             }
+        }
+        "dedup_table_size" => Value::Number(allocated_bytes(&**pool.mos())?),
+        "last_scrubbed_txg" => {
+            Value::Number(pool.directory_object("last_scrubbed_txg")?.map_or(0, |ObjectId(txg)| txg))
         }
         "checkpoint" => match open.pool.checkpointed()?.bytes() {
             0 => return Ok(None),
@@ -177,6 +185,8 @@ fn set_here(open: &OpenPool, name: &str) -> Result<Option<Value>> {
     Ok(Some(match (name, value.u64()) {
         ("bootfs", Ok(0)) => return Ok(None),
         ("bootfs", Ok(head)) => Value::Text(open.dsl.dataset_by_object(ObjectId(head))?.name().to_owned()),
+        ("dedup_table_quota", Ok(0)) => Value::Text("none".to_owned()),
+        ("dedup_table_quota", Ok(u64::MAX)) => Value::Text("auto".to_owned()),
         ("multihost", Ok(number)) => Value::Text(if number == 0 { "off" } else { "on" }.to_owned()),
         (_, Ok(number)) => match words.and_then(|words| words.iter().find(|(_, value)| *value == number)) {
             Some((word, _)) => Value::Text((*word).to_owned()),

@@ -1,15 +1,17 @@
-//! Sizes and progress of a send as text, in the format of `zfs send`.
+//! Sizes and progress of a send, and events of a receive, as text in the format of `zfs`.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 
 use zstream_dsl::prop::{nice_bytes, nice_number};
+use zstream_recv::Note;
 use zstream_send::job::Step;
 
 use crate::text::{Clock, columns, line};
 
 /// The estimated sizes of a send as text, in the format of `zfs send -v` and `-P`: a line for each snapshot, and one for the total.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct SizeReport {
     /// For programs: exact numbers.
     pub parsable: bool,
@@ -20,6 +22,12 @@ pub struct SizeReport {
 }
 
 impl SizeReport {
+    /// An empty report: for programs, and of several snapshots.
+    #[must_use]
+    pub fn new(parsable: bool, is_many: bool) -> Self {
+        Self { parsable, is_many, text: Vec::new() }
+    }
+
     /// Adds the line of one snapshot. The source of the increment has its full name if the snapshot is the only one.
     pub fn step(&mut self, step: &Step, size: u64) {
         let from = step.from.as_ref().filter(|_| !step.from_origin);
@@ -112,6 +120,28 @@ pub fn title(bytes: u64, total_bytes: u64) -> String {
     title + &nice_number(bytes)
 }
 
+/// The line of `zfs receive -v` about an event of a receive, in a dry run or a corrective receive; `None` if it has none.
+#[must_use]
+pub fn receive_line(note: &Note, dry_run: bool, heal: bool) -> Option<String> {
+    let verb = |planned: &str, done: &str| match dry_run {
+        true => format!("would {planned}"),
+        false => done.to_owned(),
+    };
+    Some(match note {
+        Note::Begins { from, to, is_incremental } => {
+            let heal = if heal { "corrective " } else { "" };
+            let kind = if *is_incremental { "incremental" } else { "full" };
+            format!("{} {heal}{kind} stream of {from} into {to}", verb("receive", "receiving"))
+        }
+        Note::Ignored(name) => format!("snap {name} already exists; ignoring"),
+        Note::Origin(name) => format!("found clone origin {name}"),
+        Note::Renamed { from, to } => format!("{} {from} to {to}", verb("rename", "renamed")),
+        Note::Destroyed(name) => format!("{} {name}", verb("destroy", "destroyed")),
+        Note::Promoted(name) => format!("{} {name}", verb("promote", "promoted")),
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,7 +175,7 @@ mod tests {
     #[test]
     fn totals_are_those_of_zfs() {
         let total = |parsable, is_many, size| {
-            let mut report = SizeReport { parsable, is_many, ..SizeReport::default() };
+            let mut report = SizeReport::new(parsable, is_many);
             report.total(size);
             String::from_utf8(report.text).unwrap()
         };

@@ -5,9 +5,9 @@
 use zstream_dmu::Random;
 use zstream_dmu::error::Error as PoolError;
 use zstream_dsl::error::Error as DatasetError;
-use zstream_dsl::prop::parse_bytes;
 use zstream_dsl::write::WritablePool;
 use zstream_format::errno::Errno;
+use zstream_format::number::parse_bytes;
 use zstream_zpl::quota::{KINDS, Kind, set_default_quota, set_quota};
 
 use crate::error::{Cause, Error, Result};

@@ -8,8 +8,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use zstream_format::stream::Fault;
-use zstream_format::stream::parallel::ReadAt;
+use zstream_format::stream::{Fault, ReadAt};
 use zstream_format::verify::{Options, Verdict, verify_at};
 
 use crate::control::{Cancel, Control, Event};

@@ -27,7 +27,7 @@ use zstream_dmu::zap::Value;
 use zstream_dmu::zio::crypt::{KeyFormat, Keyring, WrappingKey};
 use zstream_dsl::prop::parse;
 use zstream_dsl::scrub::{self, Lines};
-use zstream_dsl::write::{Setting, Wrapping, WritablePool};
+use zstream_dsl::write::{Setting, Tx, Wrapping, WritablePool};
 use zstream_dsl::{CryptoKey, Dsl};
 use zstream_format::algorithm::CryptSuite;
 use zstream_format::errno::Errno;
@@ -70,6 +70,8 @@ pub struct History {
     recorder: Option<Arc<Recorder>>,
     /// Whether files are cloned.
     clones: bool,
+    /// Whether entries of deduplication tables are removed whose blocks stay.
+    prunes: bool,
     /// What is longer becomes a gang block.
     whole_max: Option<u64>,
     /// The limits of livelists: blocks in a part, and the percentage that must be shared.
@@ -126,7 +128,7 @@ impl History {
         let root = *root;
         history.pool().tx().assign(root, &property.expect("a property")).expect("a change of a property");
         history.commit();
-        Self { clones: true, ..history }
+        Self { clones: true, prunes: seed.is_multiple_of(2), ..history }
     }
 
     /// Records every write from the next transaction group on, so that [`crash`](Self::crash) can be asked.
@@ -191,6 +193,7 @@ impl History {
             steps: 0,
             recorder: None,
             clones: false,
+            prunes: false,
             whole_max: None,
             live: None,
             checkpoint: None,
@@ -280,6 +283,7 @@ impl History {
             }
             let what = self.rng.below(100);
             let outcome = match what {
+                0..=2 if self.prunes => self.prune(),
                 0..=54 if self.clones && what.is_multiple_of(2) => self.clone_file(),
                 0..=54 => self.change_files(),
                 55..=95 => self.change_datasets(),
@@ -341,6 +345,14 @@ impl History {
         }
     }
 
+    /// Removes some entries from the deduplication tables, or all those with one reference.
+    fn prune(&mut self) -> Result<()> {
+        let limit = [3, usize::MAX][self.rng.below(2)];
+        let pruned = self.pool().prune_dedup(u64::MAX, limit)?;
+        *self.done.entry("pruned").or_default() += pruned;
+        Ok(())
+    }
+
     fn note_group(&mut self) {
         let events = self.recorder.as_ref().map_or(0, |recorder| recorder.len());
         let txg = self.pool().pool().uberblock().txg.0;
@@ -376,7 +388,7 @@ impl History {
         let next = self.groups.keys().find(|group| **group > safe).map_or(u64::MAX, |txg| *txg);
         assert!((safe..=next).contains(&txg), "{at}: {txg}, not {safe} to {next}");
         let (_, (_, trees)) = self.groups.range(..=txg).next_back().expect("a transaction group");
-        compare(&pool, trees, &at);
+        compare(&pool, trees, self.prunes, &at);
         crashed
     }
 
@@ -490,14 +502,14 @@ impl History {
         match (what, snapshot) {
             (0 | 22, _) if heads.len() < HEADS_MAX => {
                 let tree = if what == 0 { Tree::default() } else { Tree::volume() };
-                let head = pool.tx().create(&new, false)?;
+                let head = verb(pool, |tx| tx.create(&new, false))?;
                 encrypt_as_above(pool, head, &new)?;
                 fill_new(pool, head, &tree)?;
                 self.trees.insert(head, tree);
                 Ok(())
             }
             (1..=6, _) if snapshots.len() < SNAPSHOTS_MAX => {
-                let made = pool.tx().snapshot(&[format!("{name}@s{count}")])?;
+                let made = verb(pool, |tx| tx.snapshot(&[format!("{name}@s{count}")]))?;
                 let tree = self.trees[&head].clone();
                 self.trees.insert(made[0], tree);
                 unlock(pool)
@@ -509,10 +521,10 @@ impl History {
                 unlock(pool)
             }
             (9..=12, Some((doomed, _))) => {
-                Ok(pool.tx().destroy_snapshots(&[doomed], some.is_multiple_of(4))?)
+                verb(pool, |tx| tx.destroy_snapshots(&[doomed], some.is_multiple_of(4)))
             }
-            (13, _) => Ok(pool.tx().destroy(&name)?),
-            (14, _) => Ok(pool.tx().promote(&name)?),
+            (13, _) => verb(pool, |tx| tx.destroy(&name)),
+            (14, _) => verb(pool, |tx| tx.promote(&name)),
             (15 | 16, _) => {
                 let last = pool.dsl().dataset_by_object(head)?.phys().prev_snapshot;
                 pool.rollback(&name, None)?;
@@ -521,34 +533,26 @@ impl History {
                 self.trees.insert(head, tree);
                 Ok(())
             }
-            (17, _) => Ok(pool.tx().rename(&name, &format!("{}/r{count}", heads[some % heads.len()].0))?),
+            (17, _) => {
+                verb(pool, |tx| tx.rename(&name, &format!("{}/r{count}", heads[some % heads.len()].0)))
+            }
             (18, Some((snapshot, _))) => {
                 let of = snapshot.split('@').next().unwrap_or_default();
-                Ok(pool.tx().bookmark(&snapshot, &format!("{of}#b{count}"))?)
+                verb(pool, |tx| tx.bookmark(&snapshot, &format!("{of}#b{count}")))
             }
-            (19, _) => mark.map_or(Ok(()), |mark| Ok(pool.tx().destroy_bookmark(&mark)?)),
+            (19, _) => mark.map_or(Ok(()), |mark| verb(pool, |tx| tx.destroy_bookmark(&mark))),
             // `zdb -d` does not end in pools with redaction bookmarks.
             (20, Some((snapshot, _))) if self.live.is_none() => {
                 let others = snapshots.iter().map(|(name, _)| name).filter(|name| **name != snapshot);
                 let others: Vec<String> = others.skip(some % 3).step_by(3).take(some % 3).cloned().collect();
                 let unlinked = zstream_zpl::settings::unlinked;
-                Ok(pool.tx().redact(&snapshot, &format!("r{count}"), &others, unlinked)?)
+                verb(pool, |tx| tx.redact(&snapshot, &format!("r{count}"), &others, unlinked))
             }
-            (21, Some((snapshot, _))) if some.is_multiple_of(2) => Ok(pool.tx().hold("tag", &[snapshot])?),
-            (21, Some((snapshot, _))) => Ok(pool.tx().release("tag", &[snapshot])?),
-            _ => {
-                let settings = [
-                    ("reservation", (some % 3) << 20),
-                    ("refreservation", (some % 3) << 20),
-                    ("compression", [2, 3, 15][some % 3]),
-                    ("checksum", [7, 8, 10, 11][some % 4]),
-                    ("copies", 1 + some % 3),
-                    ("redundant_metadata", some % 2),
-                    ("snapshot_limit", 100),
-                ];
-                let (name, value) = settings[some / 7 % settings.len()];
-                Ok(pool.tx().set_property(head, name, &Setting::Local(Value::word(value as u64)))?)
+            (21, Some((snapshot, _))) if some.is_multiple_of(2) => {
+                verb(pool, |tx| tx.hold("tag", &[snapshot]))
             }
+            (21, Some((snapshot, _))) => verb(pool, |tx| tx.release("tag", &[snapshot])),
+            _ => set_something(pool, head, some),
         }
     }
 
@@ -596,17 +600,17 @@ impl History {
         if !self.absent.is_empty() {
             let degraded = Pool::open_devices(self.present(), &OpenOptions::default()).expect("our own pool");
             assert_eq!(degraded.health(), VdevState::Degraded, "{at}");
-            compare(&degraded, &self.trees, &at);
+            compare(&degraded, &self.trees, self.prunes, &at);
         }
         let pool = Pool::open_devices(self.devices.clone(), &OpenOptions::default()).expect("our own pool");
         assert_eq!(pool.health(), VdevState::Online, "{at}");
-        compare(&pool, &self.trees, &at);
+        compare(&pool, &self.trees, self.prunes, &at);
         *self.done.entry("livelists").or_default() += pool.features().count("livelist") as usize;
         let then = pool.checkpoint().expect("its checkpoint");
         let expected = self.checkpoint.as_ref().and_then(Option::as_ref);
         assert_eq!(then.is_some(), expected.is_some(), "{at}");
         if let (Some(then), Some(trees)) = (then, expected) {
-            compare_content(&then, trees, &format!("{at}, the checkpoint"));
+            compare_content(&then, trees, self.prunes, &format!("{at}, the checkpoint"));
         }
         let all = if self.was_degraded { blocks(&pool) } else { Vec::new() };
         for (pointer, place) in all {
@@ -624,7 +628,7 @@ impl History {
 }
 
 /// Asserts that each block of content has as many references as the tables say, and that the sums of the tables are right.
-fn compare_references(pool: &Pool, dsl: &Arc<Dsl>, at: &str) {
+fn compare_references(pool: &Pool, dsl: &Arc<Dsl>, prunes: bool, at: &str) {
     let (mut found, mut shared) = (BTreeMap::<(u32, u64), u64>::new(), BTreeMap::<(u32, u64), u64>::new());
     scrub::parts(pool, &Lines::new(dsl).expect("datasets"), &mut |_, blocks| {
         for item in blocks {
@@ -637,7 +641,10 @@ fn compare_references(pool: &Pool, dsl: &Arc<Dsl>, at: &str) {
         }
     })
     .expect("parts");
-    compare_deduplicated(pool, &shared, at);
+    // The references to a block without an entry are counted like those to any other block.
+    let pruned = compare_deduplicated(pool, shared, at);
+    assert!(prunes || pruned.is_empty(), "{at}: no entries: {pruned:?}");
+    found.extend(pruned);
     found.retain(|_, count| *count > 1);
     let (mut recorded, mut entries, mut tables) = (BTreeMap::new(), 0, 0);
     for vdev in 0..pool.vdevs().tops().len() as u32 {
@@ -664,7 +671,12 @@ fn compare_references(pool: &Pool, dsl: &Arc<Dsl>, at: &str) {
 }
 
 /// Asserts that each block with the dedup bit has as many references as its entry counts, and that the histograms are right.
-fn compare_deduplicated(pool: &Pool, found: &BTreeMap<(u32, u64), u64>, at: &str) {
+/// Returns the references to blocks without an entry.
+fn compare_deduplicated(
+    pool: &Pool,
+    mut found: BTreeMap<(u32, u64), u64>,
+    at: &str,
+) -> BTreeMap<(u32, u64), u64> {
     let (mut recorded, mut fast) = (BTreeMap::new(), 0);
     for table in ddt::Table::open_all(&**pool.mos()).expect("tables") {
         let mut count = |_, _, entry: &ddt::Entry| {
@@ -676,7 +688,8 @@ fn compare_deduplicated(pool: &Pool, found: &BTreeMap<(u32, u64), u64>, at: &str
         table.entries(&**pool.mos(), &mut count).expect("entries");
         fast += u64::from(table.is_fast());
     }
-    assert_eq!(&recorded, found, "{at}");
+    let pruned = found.extract_if(.., |place, _| !recorded.contains_key(place)).collect();
+    assert_eq!(recorded, found, "{at}");
     let wrong = wrong_dedup_histograms(&**pool.mos(), pool.vdevs().tops()).expect("histograms");
     assert!(wrong.is_empty(), "{at}: {wrong:?}");
     let feature = Feature::by_name("fast_dedup").expect("a feature");
@@ -685,20 +698,21 @@ fn compare_deduplicated(pool: &Pool, found: &BTreeMap<(u32, u64), u64>, at: &str
         _ => 0,
     };
     assert_eq!(active, fast, "{at}");
+    pruned
 }
 
 /// Asserts that a pool holds the files of the model and has lost no place.
-fn compare(pool: &Pool, trees: &BTreeMap<ObjectId, Tree>, at: &str) {
+fn compare(pool: &Pool, trees: &BTreeMap<ObjectId, Tree>, prunes: bool, at: &str) {
     for (vdev, leaked) in unreached(pool) {
         assert!(leaked.is_empty(), "{at}: vdev {vdev} has places that nothing leads to: {leaked:?}");
     }
     let live = Livelists::of(pool).expect("livelists");
     assert_eq!(live, Livelists { count: pool.features().count("livelist"), wrong: Vec::new() }, "{at}");
-    compare_content(pool, trees, at);
+    compare_content(pool, trees, prunes, at);
 }
 
 /// Asserts that a pool holds the files of the model.
-fn compare_content(pool: &Pool, trees: &BTreeMap<ObjectId, Tree>, at: &str) {
+fn compare_content(pool: &Pool, trees: &BTreeMap<ObjectId, Tree>, prunes: bool, at: &str) {
     let keyring = Arc::new(Keyring::default());
     pool.reader().set_keys(Some(Arc::clone(&keyring) as _));
     let dsl = Dsl::open(pool.name(), pool.mos().clone(), keyring).expect("datasets");
@@ -709,7 +723,7 @@ fn compare_content(pool: &Pool, trees: &BTreeMap<ObjectId, Tree>, at: &str) {
         Ok(())
     })
     .expect("our own key");
-    compare_references(pool, &dsl, at);
+    compare_references(pool, &dsl, prunes, at);
     for (object, tree) in trees {
         let dataset = dsl.dataset_by_object(*object).expect("a dataset of the model");
         let set = dataset.objset().expect("its set");
@@ -731,12 +745,42 @@ fn unlock(pool: &mut WritablePool) -> Result<()> {
     Ok(roots.into_iter().try_for_each(|root| pool.load_key(root, &KEY).map(drop))?)
 }
 
+/// Sets a property of a head.
+fn set_something(pool: &mut WritablePool, head: ObjectId, some: usize) -> Result<()> {
+    let settings = [
+        ("reservation", (some % 3) << 20),
+        ("refreservation", (some % 3) << 20),
+        ("compression", [2, 3, 15][some % 3]),
+        ("checksum", [7, 8, 10, 11][some % 4]),
+        ("copies", 1 + some % 3),
+        ("redundant_metadata", some % 2),
+        ("snapshot_limit", 100),
+    ];
+    let (name, value) = settings[some / 7 % settings.len()];
+    verb(pool, |tx| tx.set_property(head, name, &Setting::Local(Value::word(value as u64))))
+}
+
+/// Makes one change of datasets. What is refused has changed nothing, but where the pool is full.
+fn verb<T>(
+    pool: &mut WritablePool,
+    change: impl FnOnce(&mut Tx<'_>) -> zstream_dsl::error::Result<T>,
+) -> Result<T> {
+    let mut tx = pool.tx();
+    let result = change(&mut tx).map_err(Error::from);
+    if let Err(error) = &result
+        && errno(error) != FULL
+    {
+        assert!(!tx.has_changed(), "a verb was refused after it had changed something: {error}");
+    }
+    result
+}
+
 /// Gives a new head the key of the dataset above it, where that has one.
 fn encrypt_as_above(pool: &mut WritablePool, head: ObjectId, name: &str) -> Result<()> {
     let (above, _) = name.rsplit_once('/').expect("a dataset above");
     let keys = CryptoKey::of(&*pool.dsl().dir(above)?)?;
     let Some(keys) = keys else { return Ok(()) };
-    let wrapping = pool.wrapping(keys.root).cloned().expect("a key that was loaded");
+    let wrapping = pool.wrapping(keys.root)?.expect("a key that was loaded");
     Ok(pool.encrypt(head, keys.wrapped.suite, &wrapping, None)?)
 }
 

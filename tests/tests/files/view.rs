@@ -7,7 +7,7 @@ use zstream_dmu::ids::{BlockId, ObjectId};
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::objset::Objset;
 use zstream_dsl::Dsl;
-use zstream_format::edit::byteswap::byteswap;
+use zstream_format::edit::byteswap;
 use zstream_format::record::{Body, HEADER_LEN};
 use zstream_format::stream::Checking;
 use zstream_tests::edit::deduplicated;

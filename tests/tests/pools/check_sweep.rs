@@ -26,7 +26,7 @@ use zstream_tests::program::zstream;
 use zstream_tests::{every, golden};
 
 /// Of so many blocks of a kind one is taken, beside the first.
-const SAMPLED: usize = 499;
+const SAMPLED: usize = 997;
 
 /// A member, all reads of which are noted.
 #[derive(Debug)]

@@ -1,18 +1,14 @@
 //! Pools with cloned blocks that OpenZFS made: read, checked, and changed until no clone is left.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value as Json;
-use sha2::{Digest as _, Sha256};
 use zstream_dmu::brt::Table;
-
-use zstream_dmu::pool::{OpenOptions, Pool, PoolWriter, WriteOptions};
 use zstream_dmu::zap::{Value, ZapMut};
-use zstream_tests::golden::{self, Outcome};
-use zstream_tests::pools::PASSPHRASE;
-use zstream_tests::program::zstream;
-use zstream_tests::writing::unreached;
+use zstream_tests::golden;
+
+use crate::copies::Copy;
 
 /// One of OpenZFS 2.3, whose entries are bytes, and one of 2.4, whose entries are integers.
 const POOLS: [&str; 2] = ["cloned23", "cloned24"];
@@ -21,81 +17,25 @@ fn members(pool: &str) -> Vec<PathBuf> {
     [1, 2].map(|n| golden::cloned_file(&format!("{pool}-{n}.img"))).into()
 }
 
-/// A copy of a pool, in a directory of its own.
-struct Copy {
-    dir: tempfile::TempDir,
-    pool: &'static str,
+fn copy_of(pool: &'static str) -> Copy {
+    Copy::of(pool, &members(pool))
 }
 
-impl Copy {
-    fn of(pool: &'static str) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        members(pool).iter().for_each(|path| drop(golden::copy(path, dir.path())));
-        fs::write(dir.path().join("key"), PASSPHRASE).expect("a file");
-        Self { dir, pool }
-    }
-
-    fn members(&self) -> Vec<PathBuf> {
-        [1, 2].map(|n| self.dir.path().join(format!("{}-{n}.img", self.pool))).into()
-    }
-
-    /// Runs words; `P` stands for the name of the pool.
-    fn run(&self, line: &str) -> Outcome {
-        self.run_with(line, &[])
-    }
-
-    fn run_with(&self, line: &str, input: &[u8]) -> Outcome {
-        let members = self.members();
-        let key = self.dir.path().join("key");
-        let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
-        let mut words: Vec<String> = members.iter().flat_map(|path| ["-d".to_owned(), text(path)]).collect();
-        words.extend(["--key-file".to_owned(), text(&key)]);
-        words.extend(line.split_whitespace().map(|word| match word.strip_prefix("P") {
-            Some(rest) => format!("{}{rest}", self.pool),
-            None => word.to_owned(),
-        }));
-        zstream(&words.iter().map(String::as_str).collect::<Vec<_>>(), input)
-    }
-
-    fn does(&self, line: &str) -> Vec<u8> {
-        let outcome = self.run(line);
-        assert_eq!(outcome.code, 0, "{line}: {}", String::from_utf8_lossy(&outcome.stderr));
-        outcome.stdout
-    }
-
-    /// The report of a check, which finds nothing, and no lost place.
-    fn check(&self) -> Json {
-        let report: Json = serde_json::from_slice(&self.does("pool check --json")).expect("JSON");
-        let pool = Pool::open(&self.members(), &OpenOptions::default()).expect("a pool");
-        for (vdev, leaked) in unreached(&pool) {
-            assert!(leaked.is_empty(), "vdev {vdev}: {leaked:?}");
-        }
-        report
-    }
-
-    /// Changes the pool below its datasets.
-    fn edit(&self, change: impl FnOnce(&mut PoolWriter)) {
-        let mut pool = PoolWriter::open(&self.members(), &WriteOptions::default()).expect("a pool");
-        change(&mut pool);
-        pool.export(&mut |_, _| Ok(())).expect("an export");
-    }
+/// The report of a check, which finds nothing, and no lost place.
+fn check(copy: &Copy) -> Json {
+    let report = copy.report();
+    copy.has_no_leaks();
+    report
 }
 
 #[test]
 fn pools_of_openzfs_are_as_it_shows_them() {
     for pool in POOLS {
-        let copy = Copy::of(pool);
+        let copy = copy_of(pool);
         let text = |suffix: &str| {
             fs::read_to_string(golden::cloned_file(&format!("{pool}.{suffix}"))).expect("a golden file")
         };
-        for line in text("sums").lines() {
-            let [sum, snapshot, file] = line.split_whitespace().collect::<Vec<_>>()[..] else {
-                panic!("{line}")
-            };
-            let content = copy.does(&format!("cat P/{snapshot} {file}"));
-            let found: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
-            assert_eq!(found, sum, "{line}");
-        }
+        copy.has_sums(&text("sums"));
         for (words, name) in [
             ("-w P/fs@a", "fs-a-w"),
             ("-i @a P/fs@b", "fs-ab"),
@@ -104,8 +44,7 @@ fn pools_of_openzfs_are_as_it_shows_them() {
             ("-i @a P/e@b", "e-ab"),
             ("-c P/e@b", "e-b-c"),
         ] {
-            let expected = fs::read(golden::cloned_file(&format!("{pool}-{name}.zfs"))).expect("a stream");
-            assert!(copy.does(&format!("send {words}")) == expected, "{pool}: {words}");
+            copy.sends(words, &golden::cloned_file(&format!("{pool}-{name}.zfs")));
         }
         let found = copy.does("list -Hpr -t all -o name,used,available,referenced P");
         assert_eq!(String::from_utf8(found).expect("text"), text("list"), "{pool}");
@@ -114,7 +53,7 @@ fn pools_of_openzfs_are_as_it_shows_them() {
             let found = copy.does(&format!("pool get -Hp -o value {name} P"));
             assert_eq!(String::from_utf8_lossy(&found).trim_end(), value, "{pool}: {name}");
         }
-        let report = copy.check();
+        let report = check(&copy);
         assert!(report["references"]["blocks"].as_u64() > Some(20), "{pool}: {report}");
         assert_eq!(report["references"]["wrong"].as_array().map(Vec::len), Some(0));
     }
@@ -124,13 +63,12 @@ fn pools_of_openzfs_are_as_it_shows_them() {
 #[test]
 fn clones_of_openzfs_are_freed_to_the_last() {
     for pool in POOLS {
-        let copy = Copy::of(pool);
-        let file = copy.dir.path().join("whole2");
-        fs::write(&file, vec![7; 50_000]).expect("a file");
-        copy.does(&format!("put {} P/fs:/", file.display()));
-        copy.does(&format!("put {} P/e:/twice2", file.display()));
-        copy.does(&format!("put {} P/clone:/new", file.display()));
-        let mut left = copy.check()["references"]["saved"].as_u64().expect("a number");
+        let copy = copy_of(pool);
+        let file = copy.file("whole2", &[7; 50_000]);
+        copy.does(&format!("put {} P/fs:/", file));
+        copy.does(&format!("put {} P/e:/twice2", file));
+        copy.does(&format!("put {} P/clone:/new", file));
+        let mut left = check(&copy)["references"]["saved"].as_u64().expect("a number");
         for line in [
             "rollback P/e@b",
             "destroy P/other@a",
@@ -144,14 +82,14 @@ fn clones_of_openzfs_are_freed_to_the_last() {
             "destroy -r P/clone",
         ] {
             copy.run(line);
-            let report = copy.check();
+            let report = check(&copy);
             left = report["references"]["saved"].as_u64().unwrap_or(0);
         }
         assert_eq!(left, 0, "{pool}");
         let features =
             String::from_utf8(copy.does("pool get -H -o value feature@block_cloning P")).expect("text");
         assert_eq!(features, "enabled\n", "{pool}");
-        let image = Pool::open(&copy.members(), &OpenOptions::default()).expect("a pool");
+        let image = copy.pool();
         assert!(Table::open(&**image.mos(), 0).expect("the directory").is_none());
     }
 }
@@ -160,23 +98,21 @@ fn clones_of_openzfs_are_freed_to_the_last() {
 #[test]
 fn receives_over_clones_keep_the_counts() {
     for pool in POOLS {
-        let copy = Copy::of(pool);
+        let copy = copy_of(pool);
         for line in ["destroy P/clone", "destroy P/fs@b", "rollback P/fs@a"] {
             copy.does(line);
         }
-        copy.check();
+        check(&copy);
         let stream = fs::read(golden::cloned_file(&format!("{pool}-fs-ab.zfs"))).expect("a stream");
-        let outcome = copy.run_with("recv -F P/fs", &stream);
-        assert_eq!(outcome.code, 0, "{}", String::from_utf8_lossy(&outcome.stderr));
-        let saved = copy.check()["references"]["saved"].as_u64();
+        copy.receives("-F P/fs", &stream);
+        let saved = check(&copy)["references"]["saved"].as_u64();
         assert!(copy.does("send -i @a P/fs@b") == stream, "{pool}");
         let full = fs::read(golden::cloned_file(&format!("{pool}-fs-b-c.zfs"))).expect("a stream");
         for line in ["destroy P/fs@a", "destroy P/fs@b"] {
             copy.does(line);
         }
-        let outcome = copy.run_with("recv -F P/fs", &full);
-        assert_eq!(outcome.code, 0, "{}", String::from_utf8_lossy(&outcome.stderr));
-        assert!(copy.check()["references"]["saved"].as_u64() < saved, "{pool}");
+        copy.receives("-F P/fs", &full);
+        assert!(check(&copy)["references"]["saved"].as_u64() < saved, "{pool}");
     }
 }
 
@@ -191,8 +127,8 @@ fn wrong_counts_are_found() {
     ];
     for pool in POOLS {
         for (what, change, expected) in DAMAGES {
-            let copy = Copy::of(pool);
-            let before = Pool::open(&copy.members(), &OpenOptions::default()).expect("a pool");
+            let copy = copy_of(pool);
+            let before = copy.pool();
             let table = (0..2).find_map(|vdev| Table::open(&**before.mos(), vdev).expect("the directory"));
             let table = table.expect("a table");
             let (mut offset, mut count) = (0, 0);

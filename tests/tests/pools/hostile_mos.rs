@@ -105,7 +105,7 @@ fn root_of_files(pool: &Pool) -> zstream_dsl::error::Result<Arc<Objset>> {
     dsl.dataset("pmirror@s")?.objset()
 }
 
-/// The same with the pool opened anew, of one byte in 61 unless more are asked for: its files are those that they are, or there is an error. As no block of theirs is
+/// The same with the pool opened anew, of one byte in 157 unless more are asked for: its files are those that they are, or there is an error. As no block of theirs is
 /// touched, they are the same where their root is; of some flips they are read all the same.
 #[test]
 fn a_pool_with_a_flipped_byte_shows_no_other_files() {
@@ -117,7 +117,7 @@ fn a_pool_with_a_flipped_byte_shows_no_other_files() {
         .into_iter()
         .flat_map(|(pointer, _)| (0..pointer.psize()).map(move |byte| (pointer, byte)))
         .collect();
-    let step = every::step(61);
+    let step = every::step(157);
     let outcomes: Vec<bool> = places
         .par_iter()
         .enumerate()
@@ -157,7 +157,7 @@ fn forged_blocks_are_judged() {
         original.forge([(n, block)])
     };
     let seen = |outcome: Result<usize, Error>| usize::from(outcome.is_ok_and(|count| count > 0));
-    let step = every::step(409);
+    let step = every::step(1009);
     let datasets: usize = places(&original, step)
         .into_par_iter()
         .map(|place| {
@@ -170,5 +170,5 @@ fn forged_blocks_are_judged() {
         .into_par_iter()
         .map(|place| seen(forge(&files, place).map_err(Error::from).and_then(|set| look_at_files(&*set))))
         .sum();
-    assert!(datasets > 150 && trees > 150, "{datasets} {trees}");
+    assert!(datasets > 50 && trees > 50, "{datasets} {trees}");
 }

@@ -4,6 +4,7 @@ mod check;
 mod check_sweep;
 mod cloned;
 mod commit;
+mod copies;
 mod created_pools;
 mod crypt;
 mod cut;

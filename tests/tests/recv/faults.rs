@@ -161,7 +161,7 @@ fn what_was_received_in_part_is_busy() {
     for line in ["snapshot demo/half@x", "snapshot demo@x demo/half@x", put.as_str()] {
         let (code, _, message) = demo.run(&[], line, b"");
         assert_eq!(code, 1, "{line}");
-        assert!(message.contains("demo/half was received in part only"), "{line}: {message}");
+        assert!(message.contains("demo/half was only partially received"), "{line}: {message}");
     }
     let (code, _, message) = demo.run(&[], "snapshot -r demo@x", b"");
     assert_eq!(code, 0, "{message}");

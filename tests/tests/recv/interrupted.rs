@@ -20,7 +20,7 @@ use zstream_tests::state::{State, difference, whole};
 /// How long the attempts at one stream may take; of more than fit every n-th is made. `ZSTREAM_TEST_SECONDS` is for more.
 fn budget() -> Duration {
     let seconds = std::env::var("ZSTREAM_TEST_SECONDS").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(2))
+    Duration::from_secs(seconds.unwrap_or(1))
 }
 
 /// A pool that receives, written to in memory only, again and again from the same start.

@@ -1,6 +1,6 @@
 //! Streams that no sender of today makes: in the other byte order, and deduplicated. What is received is the same.
 
-use zstream_format::edit::byteswap::byteswap;
+use zstream_format::edit::byteswap;
 use zstream_format::errno::Errno;
 use zstream_format::record::{Body, WriteByref};
 use zstream_format::stream::StreamWriter;

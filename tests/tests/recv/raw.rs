@@ -5,7 +5,7 @@ use zstream_dmu::zio::crypt::{KeyFormat, WrappedKey, WrappingKey};
 use zstream_dsl::CryptoKey;
 use zstream_dsl::write::Wrapping;
 use zstream_format::algorithm::CryptSuite;
-use zstream_format::edit::byteswap::byteswap;
+use zstream_format::edit::byteswap;
 use zstream_format::errno::Errno;
 use zstream_format::record::Body;
 use zstream_recv::{Encryption, Input, OwnKey, Receiving, Target};

@@ -14,7 +14,7 @@ use zstream_dmu::testing::OverlayDevice;
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::checksum::Checksum;
 use zstream_format::compress::{compress, compress_for_stream};
-use zstream_format::edit::byteswap::byteswap;
+use zstream_format::edit::byteswap;
 use zstream_format::flags::{BeginFlags, FeatureFlags, HeaderType, ObjectFlags, SpillFlags, VersionInfo};
 use zstream_format::ids::Guid;
 use zstream_format::object_type::{ObjectType, ObjsetType};

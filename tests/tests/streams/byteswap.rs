@@ -1,6 +1,6 @@
 //! `byteswap` over the golden streams. That the real `zfs receive` takes the results is `tests/interop/byteswap.sh`.
 
-use zstream_format::edit::byteswap::{Report, byteswap};
+use zstream_format::edit::{ByteswapReport, byteswap};
 use zstream_format::order::ByteOrder;
 use zstream_format::record::{Body, Header};
 use zstream_format::verify::{Options, verify_one_core};
@@ -8,7 +8,7 @@ use zstream_tests::edit::{rechained, records};
 use zstream_tests::golden;
 use zstream_tests::samples::samples;
 
-fn swapped(stream: &[u8]) -> (Vec<u8>, Report) {
+fn swapped(stream: &[u8]) -> (Vec<u8>, ByteswapReport) {
     let mut out = Vec::with_capacity(stream.len());
     let report = byteswap(stream, &mut out).unwrap_or_else(|error| panic!("{error}"));
     (out, report)
@@ -45,8 +45,8 @@ fn twice_is_the_identity() {
     for (name, stream) in whole_streams() {
         let (once, report) = swapped(&stream);
         let (twice, again) = swapped(&once);
-        assert_eq!(again, Report::default(), "{name}: nothing is left to be done the second time");
-        if report == Report::default() {
+        assert_eq!(again, ByteswapReport::default(), "{name}: nothing is left to be done the second time");
+        if report == ByteswapReport::default() {
             assert!(twice == stream, "{name}");
         } else {
             assert!(twice != stream, "{name}: {report:?} says that something is not undone");

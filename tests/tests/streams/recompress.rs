@@ -3,9 +3,7 @@
 use std::sync::OnceLock;
 
 use zstream_format::algorithm::CompressionType;
-use zstream_format::edit::EditError;
-use zstream_format::edit::decompress::{Blocks, Outcome, decompress};
-use zstream_format::edit::recompress::Recompress;
+use zstream_format::edit::{DecompressBlocks, DecompressOutcome, EditError, Recompress, decompress};
 use zstream_format::flags::FeatureFlags;
 use zstream_format::ids::ObjectId;
 use zstream_format::object_type::SwapClass;
@@ -28,7 +26,7 @@ fn recompressed(stream: &[u8], kind: CompressionType) -> Vec<u8> {
 }
 
 /// Decompresses blocks, and says what became of them.
-fn decompressed(stream: &[u8], blocks: &Blocks) -> (Vec<u8>, Vec<(ObjectId, u64, String)>) {
+fn decompressed(stream: &[u8], blocks: &DecompressBlocks) -> (Vec<u8>, Vec<(ObjectId, u64, String)>) {
     let (mut made, mut told) = (Vec::new(), Vec::new());
     let outcome = decompress(stream, &mut made, blocks, |object, offset, outcome| {
         told.push((object, offset, format!("{outcome:?}")));
@@ -223,7 +221,7 @@ fn block_too_large() {
     let how = Recompress { kind: CompressionType::OFF, level: None };
     let error = how.run(&stream[..], Vec::new()).unwrap_err().to_string();
     assert!(error.contains(limit), "{error}");
-    let blocks = Blocks::from([((write.object, write.offset), CompressionType::LZ4)]);
+    let blocks = DecompressBlocks::from([((write.object, write.offset), CompressionType::LZ4)]);
     let error = decompress(&stream[..], Vec::new(), &blocks, |_, _, _| {}).unwrap_err().to_string();
     assert!(error.contains(limit), "{error}");
 }
@@ -233,7 +231,7 @@ fn block_too_large() {
 fn decompress_nothing() {
     for name in golden::streams() {
         let stream = golden::stream(&name);
-        let (made, told) = decompressed(&stream, &Blocks::new());
+        let (made, told) = decompressed(&stream, &DecompressBlocks::new());
         assert!(made == stream && told.is_empty(), "{name}");
         if let Some(hash) = golden::expected_sha256(&format!("decompress/{name}")) {
             assert_eq!(golden::sha256(&as_openzfs(&made, &stream)), hash, "{name}");
@@ -242,7 +240,7 @@ fn decompress_nothing() {
 }
 
 /// Every compressed block, named with its algorithm.
-fn all_blocks(stream: &[u8]) -> Blocks {
+fn all_blocks(stream: &[u8]) -> DecompressBlocks {
     let pieces = records(stream);
     let compressed = writes(&pieces).filter(|(write, _)| write.is_compressed());
     compressed.map(|(write, _)| ((write.object, write.offset), write.compression)).collect()
@@ -272,7 +270,7 @@ fn blocks_left_as_they_are() {
     let blocks = all_blocks(&stream);
     for (kind, outcome) in [("zstd", "Failed"), ("off", "NotPlain")] {
         let kind = CompressionType::from_name(kind).unwrap();
-        let wrong: Blocks = blocks.keys().map(|key| (*key, kind)).collect();
+        let wrong: DecompressBlocks = blocks.keys().map(|key| (*key, kind)).collect();
         let (made, told) = decompressed(&stream, &wrong);
         assert!(made == stream, "{kind}");
         assert!(told.len() == blocks.len() && told.iter().all(|t| t.2.starts_with(outcome)), "{told:?}");
@@ -291,10 +289,10 @@ fn plain_block_marked_compressed() {
     let Some(Body::Write(right)) = pieces[at].0.body() else { panic!("found above") };
     let wrong = Write { compression: CompressionType::LZ4, compressed_size: right.logical_size, ..right };
     pieces[at].0.set_body(wrong);
-    let blocks = Blocks::from([((right.object, right.offset), CompressionType::OFF)]);
+    let blocks = DecompressBlocks::from([((right.object, right.offset), CompressionType::OFF)]);
     let (made, told) = decompressed(&rechained(&pieces).unwrap(), &blocks);
     assert!(made == stream);
-    assert_eq!(told[0].2, format!("{:?}", Outcome::Reset));
+    assert_eq!(told[0].2, format!("{:?}", DecompressOutcome::Reset));
 }
 
 /// References stand for blocks that may have another form by now.
@@ -304,7 +302,7 @@ fn dedupped_streams_are_refused() {
     let how = Recompress { kind: CompressionType::LZ4, level: None };
     for error in [
         how.run(&deduped[..], Vec::new()).map(|_| ()).unwrap_err(),
-        decompress(&deduped[..], Vec::new(), &Blocks::new(), |_, _, _| {}).map(|_| ()).unwrap_err(),
+        decompress(&deduped[..], Vec::new(), &DecompressBlocks::new(), |_, _, _| {}).map(|_| ()).unwrap_err(),
     ] {
         let error = error.to_string();
         assert!(error.contains("deduplicated") && error.contains("WRITE_BYREF"), "{error}");
@@ -323,7 +321,7 @@ fn unknown_features_are_refused() {
     let how = Recompress { kind: CompressionType::LZ4, level: None };
     for error in [
         how.run(&stream[..], Vec::new()).map(|_| ()).unwrap_err(),
-        decompress(&stream[..], Vec::new(), &Blocks::new(), |_, _, _| {}).map(|_| ()).unwrap_err(),
+        decompress(&stream[..], Vec::new(), &DecompressBlocks::new(), |_, _, _| {}).map(|_| ()).unwrap_err(),
     ] {
         let error = error.to_string();
         assert!(error.contains("bit 5 (closed-source ZFS), bit 40"), "{error}");

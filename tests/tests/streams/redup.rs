@@ -2,8 +2,7 @@
 
 use std::io;
 
-use zstream_format::edit::EditError;
-use zstream_format::edit::redup::{Summary, redup};
+use zstream_format::edit::{EditError, RedupSummary, redup};
 use zstream_format::order::ByteOrder;
 use zstream_format::record::{Body, Header};
 use zstream_tests::edit::{as_openzfs, deduplicated};
@@ -19,7 +18,7 @@ fn reading(bytes: &[u8]) -> impl FnMut(u64, &mut [u8]) -> io::Result<()> {
     }
 }
 
-fn redupped(stream: &[u8]) -> Result<(Vec<u8>, Summary), EditError> {
+fn redupped(stream: &[u8]) -> Result<(Vec<u8>, RedupSummary), EditError> {
     redup(stream, reading(stream), Vec::new())
 }
 

@@ -390,7 +390,7 @@ fn streams_that_do_not_fit() {
     );
     assert!(text(joined(&full[..70_000], &rest, false)).contains("data between them would be missing"));
     let mut swapped = Vec::new();
-    zstream_format::edit::byteswap::byteswap(&rest[..], &mut swapped).expect("a whole stream");
+    zstream_format::edit::byteswap(&rest[..], &mut swapped).expect("a whole stream");
     assert!(text(joined(cut, &swapped, false)).contains("different byte orders"));
     let mut damaged = full[..500_000].to_vec();
     damaged[60_000] ^= 1;

@@ -1,6 +1,6 @@
 //! `select` over the golden packages.
 
-use zstream_format::edit::select::{SelectedForm, Selection, Selector, select};
+use zstream_format::edit::{SelectedForm, Selection, Selector, select};
 use zstream_format::stream::StreamReader;
 use zstream_format::summary::{Summary, summarize};
 use zstream_format::verify::{Options, verify_one_core};

@@ -16,7 +16,7 @@ use super::imports::{self, Source};
 const ORDERS: &[(&str, &str)] = &[
     (
         "zstream-format",
-        "errno shown order wire algorithm object_type ids phys file_info byteswap sum fletcher checksum deflate compress flags \
+        "errno number shown order wire algorithm object_type ids phys file_info byteswap sum fletcher checksum deflate compress flags \
          nvlist record place judge effect stream verify summary token edit",
     ),
     (
@@ -33,7 +33,7 @@ const ORDERS: &[(&str, &str)] = &[
         "zstream-zpl",
         "error master content volume sa create fuid node znode directory fs walk paths settings quota xattr writer testing",
     ),
-    ("zstream-view", "source log index entry objects raw view open"),
+    ("zstream-view", "source log index entry objects raw view error open"),
     (
         "zstream-send",
         "error range form progress output plan begin changes load window encode line estimate merge \
@@ -45,7 +45,7 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream",
-        "layers text error control mapped pipe place files dump edits info describe rescue pools list create keys put extract \
+        "layers text error control mapped pipe place files dump edits info describe rescue dedup pools list create keys put extract \
          check progress json datasets quotas receive send verify replicate",
     ),
     (
@@ -60,8 +60,8 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "xtask",
-        "run measure pairs bench_send bench_check bench_put bench_verify interop_vm bench_recv bench \
-         check demo fields fuzz_coverage fuzz interop layers licences packages thorough",
+        "run measure pairs bench_send bench_check bench_put bench_verify bench_kinds interop_vm bench_recv bench \
+         check demo fuzz_coverage fuzz interop layers fields licences packages thorough",
     ),
 ];
 

@@ -4,8 +4,11 @@ use crate::change::change;
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
 
-/// The options of `zstream bookmark`.
+/// Creates a bookmark of a snapshot, or copies a bookmark
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  zstream -d disk.img bookmark tank/home@monday '#monday'")]
 pub(crate) struct Args {
     /// Snapshot or bookmark to create it from; `@name` or `#name` if the other argument names the dataset
     #[arg(value_name = "SNAPSHOT|BOOKMARK")]
@@ -22,8 +25,15 @@ impl Args {
     }
 }
 
-/// The options of `zstream redact`.
+/// Creates a redaction bookmark for redacted sends
+///
+/// A redacted send of the snapshot (`zstream send --redact BOOKMARK`) omits every block that no redaction
+/// snapshot contains. Redaction snapshots are snapshots of clones of the snapshot in which sensitive data was
+/// overwritten or removed.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  zstream -d disk.img redact tank/home@monday public tank/cleaned@done")]
 pub(crate) struct Redact {
     /// Snapshot to send redacted
     #[arg(value_name = "SNAPSHOT")]

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
 use zstream::extract::write_content;
-use zstream_dsl::prop::parse_bytes;
+use zstream_format::number::parse_bytes;
 use zstream_zpl::volume;
 
 use crate::failure::Failure;
@@ -18,10 +18,15 @@ use crate::text::Size;
 /// Content above which the size is reported first: what takes hours to print.
 const REPORTED_BYTES: u64 = 1 << 40;
 
-/// The options of `zstream cat`.
+/// Writes the content of files or of a volume to standard output
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  zstream -d disk.img cat tank/home@monday docs/letter.txt
+  zstream -d disk.img cat tank/vm@monday | file -
+  zstream -f backup.zfs cat docs/letter.txt")]
 pub(crate) struct Args {
-    /// Fail instead of printing a file or volume that is larger than SIZE, like 100M or 2G; files before it are printed
+    /// Fail instead of printing a file or volume that is larger than SIZE, such as 100M or 2G; files before it are printed
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     max_size: Option<u64>,
     /// Filesystem, volume or snapshot (optional if the streams hold a single snapshot), followed by paths of files

@@ -7,8 +7,17 @@ use crate::change::change;
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
 
-/// The options of `zstream change-key`.
+/// Changes the wrapping key of a dataset, or inherits it from the parent
+///
+/// The data is not re-encrypted: only the keys of the dataset, and of all datasets that inherit its wrapping key,
+/// are wrapped again. The current key is read from --key-file, with -l from the current keylocation, or else
+/// prompted for. The new key is read from the new keylocation.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  zstream -d disk.img --key-file old change-key -o keylocation=file:///etc/new tank/home
+  zstream -d disk.img --key-file key change-key -o keyformat=hex -o keylocation=file:///etc/hex tank/home/own
+  zstream -d disk.img --key-file key change-key -i tank/home/own")]
 pub(crate) struct Args {
     /// Read the current key from the property keylocation of the dataset
     #[arg(short = 'l')]
@@ -34,8 +43,15 @@ impl Args {
     }
 }
 
-/// The options of `zstream load-key`.
+/// Verifies keys of encrypted datasets
+///
+/// Tries the key of each encryption root on all datasets that inherit it. The key is read from -L, --key-file or
+/// the property keylocation. Keys do not stay loaded, so -n is required.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  zstream -d disk.img --key-file key load-key -n tank/home
+  zstream -d disk.img load-key -n -a")]
 pub(crate) struct Load {
     /// Verify the key without loading it (required: keys are never loaded)
     #[arg(short = 'n', required = true)]
@@ -61,12 +77,9 @@ impl Load {
             return Err(Failure::usage("with -r or -a, -L accepts only prompt"));
         }
         let open = options.open(self.names.first().map(String::as_str))?;
-        let check = KeyCheck {
-            names: self.names.clone(),
-            recursive: self.recursive,
-            all: self.all,
-            location: self.location.clone(),
-        };
+        let mut check = KeyCheck::default();
+        (check.recursive, check.all) = (self.recursive, self.all);
+        (check.names, check.location) = (self.names.clone(), self.location.clone());
         let checked = check.run(&open, options.key_sources())?;
         let count = checked.len();
         let mut failures: Vec<_> = checked.into_iter().filter_map(|key| key.result.err()).collect();

@@ -7,8 +7,11 @@ use crate::change::change;
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
 
-/// The options of `zstream clone`.
+/// Creates a clone of a snapshot
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  zstream -d disk.img clone tank/home@monday tank/test")]
 pub(crate) struct Args {
     /// Create missing parent datasets; succeed if the clone exists
     #[arg(short = 'p')]
@@ -39,8 +42,11 @@ impl Args {
     }
 }
 
-/// The options of `zstream promote`.
+/// Promotes a clone: swaps it with its origin
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  zstream -d disk.img promote tank/test")]
 pub(crate) struct Promote {
     /// Clone
     #[arg(value_name = "CLONE")]

@@ -6,8 +6,11 @@ use std::io::Write as _;
 use crate::failure::Failure;
 use crate::output;
 
-/// The argument of `zstream completions`.
+/// Prints a shell completion script
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  zstream completions bash > ~/.local/share/bash-completion/completions/zstream")]
 pub(crate) struct Args {
     /// Shell
     shell: Shell,

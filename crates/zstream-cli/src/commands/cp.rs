@@ -1,12 +1,12 @@
 //! `zstream cp`: a file copied within a pool, by cloning its blocks.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt as _;
+use std::ffi::OsString;
 
 use zstream::{Error, Put, PutOptions, Reflink, Request};
 
 use crate::change::command_line;
 use crate::failure::Failure;
+use crate::files::split;
 use crate::interrupt::Interrupt;
 use crate::pool::{PoolOptions, warn_unsearched};
 use crate::progress::Meter;
@@ -22,10 +22,19 @@ enum When {
     Never,
 }
 
-/// The options of `zstream cp`.
+/// Copies a file within a pool, by cloning its blocks
+///
+/// The copy shares the blocks of the file, which are counted in block reference tables, like `cp --reflink` on a
+/// mounted filesystem. This requires the feature block_cloning, and that both files are unencrypted or have the same
+/// key. Blocks that cannot be cloned are copied, with a note, unless --reflink=always. Preserves owner, mode, times and
+/// extended attributes. An existing file is replaced.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  zstream -d disk.img cp tank/vm:/base.raw tank/vm:/new.raw
+  zstream -d disk.img cp tank/home@monday:/letter.txt tank/home:/")]
 pub(crate) struct Args {
-    /// Whether blocks are cloned
+    /// When to clone blocks
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto)]
     reflink: When,
     /// Use the pool even if another host may have it imported
@@ -45,8 +54,8 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
-        let (from, path) = named(&self.source)?;
-        let (name, into) = named(&self.target)?;
+        let (from, path) = split(&self.source)?;
+        let (name, into) = split(&self.target)?;
         if name.contains(['@', '#']) {
             return Err(Request::NotWritable(name.to_owned()).into());
         }
@@ -83,11 +92,4 @@ impl Args {
         })?;
         Ok(put.finish(&command_line())?)
     }
-}
-
-/// The dataset and the path in it.
-fn named(word: &OsStr) -> Result<(&str, &[u8]), Failure> {
-    let (name, path) = zstream::split_target(word.as_bytes());
-    let name = std::str::from_utf8(name).map_err(|_| Failure::usage("dataset names are ASCII"))?;
-    Ok((name, path))
 }

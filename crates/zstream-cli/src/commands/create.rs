@@ -8,9 +8,14 @@ use crate::failure::Failure;
 use crate::output::{say_columns, warn_unprinted};
 use crate::pool::PoolOptions;
 
-/// The options of `zstream create`.
+/// Creates a filesystem or volume
 #[derive(Debug, clap::Args)]
 #[command(args_override_self = true)]
+#[command(after_long_help = "\
+Examples:
+  zstream -d disk.img create -o compression=zstd tank/home
+  zstream -d disk.img create -p tank/a/b/c
+  zstream -d disk.img create -s -V 8G -b 16K tank/vm")]
 pub(crate) struct Args {
     /// Create missing parent datasets; succeed if the dataset exists
     #[arg(short = 'p')]

@@ -9,8 +9,16 @@ use crate::failure::Failure;
 use crate::output::{say_columns, warn_unprinted};
 use crate::pool::PoolOptions;
 
-/// The options of `zstream destroy`.
+/// Destroys datasets, snapshots or a bookmark
+///
+/// Destroys either everything that was named or nothing. Fails and lists the dependents if something else depends
+/// on a dataset.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  zstream -d disk.img destroy -nv tank/home@monday%friday
+  zstream -d disk.img destroy -r tank/old
+  zstream -d disk.img destroy tank/home#monday")]
 pub(crate) struct Args {
     /// Destroy children and snapshots too; for a snapshot, also the snapshots of that name in all descendants
     #[arg(short = 'r')]
@@ -68,8 +76,12 @@ impl Args {
     }
 }
 
-/// The options of `zstream rollback`.
+/// Rolls a dataset back to a snapshot
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  zstream -d disk.img rollback tank/home@tuesday
+  zstream -d disk.img rollback -r tank/home@monday")]
 pub(crate) struct Rollback {
     /// Destroy more recent snapshots and bookmarks
     #[arg(short = 'r')]

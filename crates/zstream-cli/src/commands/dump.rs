@@ -9,8 +9,17 @@ use crate::failure::Failure;
 use crate::input::{Input, note_padding};
 use crate::output;
 
-/// The options of `zstream dump`.
+/// Prints the records of a stream
+///
+/// Without options, prints the BEGIN and END records of each snapshot and the number of records of each type, in
+/// the format of OpenZFS's `zstream dump`. All checksums are verified; the dump stops at the first mismatch with
+/// exit code 1.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  zstream dump backup.zfs            summary of the stream
+  zstream dump -v backup.zfs         one line per record
+  zfs send pool/fs@snap | zstream dump")]
 pub(crate) struct Args {
     /// Print one line per record; -vv also prints checksums
     #[arg(short, long, action = clap::ArgAction::Count)]

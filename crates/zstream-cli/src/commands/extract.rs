@@ -18,8 +18,20 @@ use crate::pool::PoolOptions;
 use crate::progress::Meter;
 use crate::text::{Count, Size, file_name};
 
-/// The options of `zstream extract`.
+/// Extracts files from a filesystem or snapshot, or a volume to an image file
+///
+/// Without PATH, extracts everything. Restores holes, modes, times, extended attributes, symbolic and hard links,
+/// FIFOs and sockets; as root also owners and devices. Never writes outside DIR, does not follow symbolic links
+/// in it, and does not overwrite existing files. A file that cannot be read completely is skipped. Everything
+/// that cannot be restored is reported on standard error, and the exit code is 1.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  zstream -d disk.img extract tank/home@monday -C /tmp/restored
+  zstream -d disk.img extract tank/home@monday docs/2024 docs/2025
+  zstream -f backup.zfs extract -C /tmp/restored
+  zstream -d disk.img extract --tar tank/home@monday | zstd > home.tar.zst
+  zstream -d disk.img extract tank/vm@monday         writes vm.img")]
 pub(crate) struct Args {
     /// Destination; the directory must exist
     #[arg(short = 'C', value_name = "DIR", default_value = ".")]

@@ -13,8 +13,18 @@ use crate::text::{Column, table};
 /// All columns.
 const FIELDS: [&str; 5] = ["name", "property", "value", "received", "source"];
 
-/// The options of `zstream get`.
+/// Shows properties of datasets and their sources
+///
+/// The output has the format of `zfs get`; times are in UTC, and `mounted` is always `no`. Unknown values are
+/// shown as `-`. The space used by users and groups of an encrypted filesystem is unknown without its key
+/// (--key-file, before the verb).
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  zstream -d disk.img get all tank/home
+  zstream -d disk.img get -r -s local,received compression,recordsize tank
+  zstream -d disk.img --key-file key get userused@1000,userquota@1000 tank/home
+  zstream token $(zstream -d disk.img get -H -o value receive_resume_token tank/home)")]
 pub(crate) struct Args {
     #[command(flatten)]
     table: TableOptions,

@@ -25,22 +25,23 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn hold(&self, options: &PoolOptions) -> Result<(), Failure> {
-        change(options, self.first(), |pool| Ok(zstream::hold(pool, &self.tag, &self.names, self.recursive)?))
-    }
-
-    pub(crate) fn release(&self, options: &PoolOptions) -> Result<(), Failure> {
-        change(options, self.first(), |pool| {
-            Ok(zstream::release(pool, &self.tag, &self.names, self.recursive)?)
+        change(options, &self.names[0], |pool| {
+            Ok(zstream::hold(pool, &self.tag, &self.names, self.recursive)?)
         })
     }
 
-    fn first(&self) -> &str {
-        self.names.first().map(String::as_str).unwrap_or_default()
+    pub(crate) fn release(&self, options: &PoolOptions) -> Result<(), Failure> {
+        change(options, &self.names[0], |pool| {
+            Ok(zstream::release(pool, &self.tag, &self.names, self.recursive)?)
+        })
     }
 }
 
-/// The options of `zstream holds`.
+/// Lists the holds of snapshots
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  zstream -d disk.img holds -r tank@monday")]
 pub(crate) struct Holds {
     /// Include the snapshots of that name in all descendants
     #[arg(short = 'r')]

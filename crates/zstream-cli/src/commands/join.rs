@@ -8,8 +8,15 @@ use crate::failure::Failure;
 use crate::input::{Input, note_padding};
 use crate::output;
 
-/// The options of `zstream join`.
+/// Joins a truncated stream and its continuation from `zfs send -t`
+///
+/// CUT is the truncated stream. REST is the output of `zfs send -t` for the token from `zstream resume-token`, or
+/// from the receiver that read CUT. The result is byte for byte the stream that an uninterrupted send would have
+/// written. CUT need not be truncated to the length that `resume-token` prints; if it is, use --cut.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  zfs send -t TOKEN | zstream join cut.zfs - > whole.zfs && zstream verify whole.zfs")]
 pub(crate) struct Args {
     /// CUT was truncated to the length that `resume-token` printed
     ///

@@ -9,8 +9,15 @@ use crate::output;
 use crate::pool::{Incomplete, PoolOptions};
 use crate::text::table;
 
-/// The options of `zstream list`.
+/// Lists the datasets of a pool
+///
+/// The output has the format of `zfs list`; times are in UTC. `available` is shown as `-` if the pool has special
+/// or dedup vdevs or an expanded raidz.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  zstream -d disk.img list -t all
+  zstream -d disk.img list -Hp -o name,used -S used -r tank/home")]
 pub(crate) struct Args {
     #[command(flatten)]
     table: TableOptions,

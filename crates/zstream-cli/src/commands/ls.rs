@@ -13,8 +13,17 @@ use crate::output;
 use crate::pool::PoolOptions;
 use crate::text::{Count, file_name};
 
-/// The options of `zstream ls`.
+/// Lists files in a filesystem or snapshot
+///
+/// Without PATH, lists the root directory. Prints one name per line, or full paths with -R. Bytes of a name that
+/// are not printable text are shown as `\\xNN`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  zstream -d disk.img ls tank/home@monday
+  zstream -d /dev/sdb -d /dev/sdc ls -lR tank/home@monday docs
+  zstream -f full.zfs increment.zfs ls @tuesday docs
+  zstream -f backup.zfs ls -lR")]
 pub(crate) struct Args {
     /// Long format: type and mode, links, owner, group, size or device number, modification time, symlink target
     #[arg(short)]

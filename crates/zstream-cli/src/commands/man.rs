@@ -4,8 +4,11 @@ use std::path::PathBuf;
 
 use crate::failure::Failure;
 
-/// The argument of `zstream man`.
+/// Writes the manual pages to a directory
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  zstream man ~/.local/share/man/man1")]
 pub(crate) struct Args {
     /// Existing directory to write `zstream.1`, `zstream-dump.1` and so on to
     #[arg(value_name = "DIRECTORY")]

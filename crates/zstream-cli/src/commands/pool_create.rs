@@ -1,7 +1,7 @@
 //! `zstream pool create`.
 
 use zstream::create::NewPool;
-use zstream_dsl::prop::parse_bytes;
+use zstream_format::number::parse_bytes;
 
 use crate::change::command_line;
 use crate::failure::Failure;
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// failmode, feature@NAME, listsnapshots
     ///
     /// `ashift` defaults to 12 (4 KiB sectors), so that an image can be copied to any disk. Without `compatibility`
-    /// and `feature@...`, all features are enabled that zstream maintains and that OpenZFS 2.1 does not require.
+    /// and `feature@...`, enables all features that zstream maintains and OpenZFS 2.1 supports.
     #[arg(short = 'o', value_name = "PROPERTY=VALUE")]
     properties: Vec<String>,
     /// Set a property of the root filesystem

@@ -10,6 +10,7 @@ use zstream::{Error, Input, Put, PutOptions, Request};
 
 use crate::change::command_line;
 use crate::failure::Failure;
+use crate::files::split;
 use crate::interrupt::Interrupt;
 use crate::pool::{PoolOptions, warn_unsearched};
 use crate::progress::Meter;
@@ -17,8 +18,21 @@ use crate::progress::Meter;
 /// The name of standard input.
 const STANDARD_INPUT: &str = "-";
 
-/// The options of `zstream put`.
+/// Copies files into a filesystem, or an image into a volume
+///
+/// If PATH is a directory, SRC is copied into it; otherwise SRC is copied to that name, and the parent directory
+/// must exist. Preserves owners, modes, times, extended attributes, holes, symbolic and hard links, devices,
+/// FIFOs and sockets. Existing files are replaced; a directory is never replaced by another type. If anything
+/// fails, the dataset is left unchanged, except that with more than 8 GiB of data a part may already be written.
+/// The properties recordsize, compression, checksum, copies, xattr and dnodesize are honoured. With --timestamp
+/// the same sources produce a bit-identical image.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  zstream -d disk.img put notes.txt photos tank/home:/
+  zstream -d disk.img put rootfs/ tank/root:/        the content of rootfs
+  zstream -d disk.img put --tar layer.tar tank/root:/
+  zstream -d disk.img put disk.raw tank/vm           an image into a volume")]
 pub(crate) struct Args {
     /// SRC are tar archives to unpack; `-` is standard input
     #[arg(long)]
@@ -40,9 +54,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
-        let bytes = self.target.as_bytes();
-        let (name, path) = zstream::split_target(bytes);
-        let name = std::str::from_utf8(name).map_err(|_| Failure::usage("dataset names are ASCII"))?;
+        let (name, path) = split(&self.target)?;
         if name.contains(['@', '#']) {
             return Err(Request::NotWritable(name.to_owned()).into());
         }

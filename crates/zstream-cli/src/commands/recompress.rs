@@ -6,8 +6,17 @@ use crate::failure::Failure;
 use crate::input::{Input, note_padding};
 use crate::output;
 
-/// The options of `zstream recompress`.
+/// Recompresses or decompresses all blocks of a stream
+///
+/// Reads a stream from standard input and writes it to standard output, using all cores. Blocks that do not get
+/// smaller are stored uncompressed. The feature flags of the stream are updated. Raw (encrypted) snapshots are
+/// copied unchanged.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  zstream recompress zstd < in.zfs > out.zfs
+  zstream recompress -l 19 zstd < in.zfs > archive.zfs
+  zfs send -c pool/fs@snap | zstream recompress off | zfs receive old/fs")]
 pub(crate) struct Args {
     /// zstd level: 1 to 19, or negative for the fast levels; defaults to 3. Only for zstd
     #[arg(short, long, value_name = "LEVEL", allow_negative_numbers = true)]

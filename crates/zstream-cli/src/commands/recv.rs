@@ -3,6 +3,7 @@
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::time::Instant;
 
+use zstream::progress::receive_line;
 use zstream::{Control, Error, Event, ReceiveError, ReceiveRequest, Receiver, abort_receive};
 use zstream_dsl::prop::nice_number;
 use zstream_recv::{Naming, Note, Received};
@@ -15,9 +16,21 @@ use crate::output;
 use crate::pool::PoolOptions;
 use crate::progress::Meter;
 
-/// The options of `zstream recv`: those of `zfs receive`.
+/// Receives snapshots into a pool from a stream on standard input
+///
+/// The options are those of `zfs receive`. The request is validated before anything is changed, and a block is
+/// written only after its checksum is verified. A failed receive leaves the target unchanged. With -s the
+/// received data is kept: `get receive_resume_token` shows the token with which `send -t` resumes. The pool must
+/// not be in use by another program. Snapshots of a package that the target already has are skipped.
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true, args_override_self = true)]
+#[command(after_long_help = "\
+Examples:
+  zstream -d disk.img recv tank/copy < backup.zfs
+  zstream -d a.img send tank/fs@s | zstream -d b.img recv copy/fs
+  zstream -d disk.img recv -sv -F tank/copy < increment.zfs
+  zstream -d disk.img recv -d -u -x mountpoint -o compression=zstd tank/backups < tree.zfs
+  zstream -d disk.img recv -A tank/copy                     discards the saved state")]
 pub(crate) struct Args {
     /// Discard the saved state of an interrupted receive
     #[arg(short = 'A', conflicts_with_all = ["prefix", "tail", "force", "heal", "dry_run", "resumable", "settings", "exclude"])]
@@ -210,36 +223,22 @@ impl Teller {
     }
 
     fn note(&mut self, note: Note) {
-        match note {
-            Note::Begins { from, to, is_incremental } => {
-                self.started = Instant::now();
-                if self.verbose && !self.json {
-                    let verb = if self.dry_run { "would receive" } else { "receiving" };
-                    let heal = if self.heal { "corrective " } else { "" };
-                    let kind = if is_incremental { "incremental" } else { "full" };
-                    self.print(&format!("{verb} {heal}{kind} stream of {from} into {to}"));
-                }
-            }
-            Note::Received(received) => self.received(&received),
-            Note::Ignored(name) if self.json => {
-                self.print(&zstream::json::ignored(&name).to_string());
-            }
-            note if self.json
-                && let Some(line) = zstream::json::tree_change(&note, self.dry_run) =>
-            {
-                self.print(&line.to_string());
-            }
-            Note::Warning(text) => self.meter.line(&format!("zstream: {text}")),
-            _ if !self.verbose || self.json => {}
-            Note::Ignored(name) => self.print(&format!("snap {name} already exists; ignoring")),
-            Note::Origin(name) => self.print(&format!("found clone origin {name}")),
-            Note::Renamed { from, to } if self.dry_run => self.print(&format!("would rename {from} to {to}")),
-            Note::Renamed { from, to } => self.print(&format!("renamed {from} to {to}")),
-            Note::Destroyed(name) if self.dry_run => self.print(&format!("would destroy {name}")),
-            Note::Destroyed(name) => self.print(&format!("destroyed {name}")),
-            Note::Promoted(name) if self.dry_run => self.print(&format!("would promote {name}")),
-            Note::Promoted(name) => self.print(&format!("promoted {name}")),
+        match &note {
+            Note::Begins { .. } => self.started = Instant::now(),
+            Note::Received(received) => return self.received(received),
+            Note::Warning(text) => return self.meter.line(&format!("zstream: {text}")),
             _ => {}
+        }
+        let line = match &note {
+            Note::Ignored(name) if self.json => Some(zstream::json::ignored(name).to_string()),
+            note if self.json => {
+                zstream::json::tree_change(note, self.dry_run).map(|change| change.to_string())
+            }
+            note if self.verbose => receive_line(note, self.dry_run, self.heal),
+            _ => None,
+        };
+        if let Some(line) = line {
+            self.print(&line);
         }
     }
 }

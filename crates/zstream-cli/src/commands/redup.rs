@@ -3,14 +3,21 @@
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
-use zstream_format::edit::redup::redup;
+use zstream_format::edit::redup;
 
 use crate::failure::Failure;
 use crate::input::{Input, note_padding};
 use crate::output;
 
-/// The options of `zstream redup`.
+/// Converts a deduplicated stream (from an old `zfs send -D`) to a regular one
+///
+/// OpenZFS 2.0 and later cannot receive deduplicated streams. Each reference is replaced by the block that it
+/// refers to. Uses 32 to 75 bytes of memory per block of the stream.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  zstream redup old.zfs | zfs receive pool/fs
+  zstream redup -v old.zfs > new.zfs")]
 pub(crate) struct Args {
     /// Print the number of records on standard error
     #[arg(short, long)]

@@ -6,8 +6,12 @@ use crate::change::change;
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
 
-/// The options of `zstream rename`.
+/// Renames a dataset or snapshot
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  zstream -d disk.img rename tank/home tank/old/home
+  zstream -d disk.img rename -r tank@monday @first")]
 pub(crate) struct Args {
     /// Force unmounting (no effect: zstream never mounts)
     #[arg(short = 'f')]

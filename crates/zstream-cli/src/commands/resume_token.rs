@@ -11,8 +11,21 @@ use crate::output;
 use crate::text::line;
 use crate::text::{Count, name};
 
-/// The options of `zstream resume-token`.
+/// Makes a token to resume a truncated stream
+///
+/// Prints a token for `zfs send -t` and the length of the intact part before the point where the send resumes.
+/// The resumed stream begins with its own header, so the two parts cannot simply be concatenated: `zstream join`
+/// joins them to the stream that an uninterrupted send would have written. If the stream cannot be resumed,
+/// prints the reason and the snapshots that are complete, and exits with code 1.
+///
+/// A token covers one snapshot: in a package it completes the truncated snapshot. The snapshots after it must be
+/// sent again.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  zstream resume-token cut.zfs
+  zfs send -t 1-c740b4779-... > rest.zfs
+  zstream join cut.zfs rest.zfs > whole.zfs")]
 pub(crate) struct Args {
     /// Print one JSON object
     ///

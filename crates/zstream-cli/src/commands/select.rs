@@ -5,7 +5,7 @@ use std::io::{Seek as _, SeekFrom};
 use std::path::PathBuf;
 
 use zstream::edits::{EditRequestError, requirements, selection_form};
-use zstream_format::edit::select::{Selected, SelectedForm, Selector, select};
+use zstream_format::edit::{Selected, SelectedForm, Selector, select};
 use zstream_format::stream::StreamReader;
 use zstream_format::summary::{Summary, summarize};
 
@@ -17,8 +17,18 @@ use crate::text::name;
 /// The maximum number of names that an error lists.
 const LISTED: usize = 20;
 
-/// The options of `zstream select`.
+/// Extracts single datasets or snapshots from a package
+///
+/// Writes the streams of the selected snapshots unchanged and in the order of the package. One `zfs receive`
+/// reads one stream: for several snapshots run several that read the same input, or use --package. The whole
+/// package is read and verified. The snapshot that an increment requires is reported on standard error.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  zstream select all.zfs tank/home@monday | zfs receive backup/home
+  zstream select all.zfs tank/home@mon tank/home@tue |
+      { zfs receive backup/home && zfs receive backup/home; }
+  zstream select --package all.zfs tank/home | zfs receive backup/home")]
 pub(crate) struct Args {
     /// Write one package, as `zfs send -I` does, instead of one stream per snapshot
     ///

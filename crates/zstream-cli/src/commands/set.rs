@@ -7,8 +7,16 @@ use crate::change::change;
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
 
-/// The options of `zstream set`.
+/// Sets properties of datasets, and quotas of users, groups and projects
+///
+/// Quotas are properties like userquota@1000, groupobjquota@50 or defaultprojectquota of a filesystem, whose key is
+/// required if it is encrypted. Users and groups are named by their numbers.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  zstream -d disk.img set compression=zstd-9 atime=off tank/home
+  zstream -d disk.img set userquota@1000=10G defaultuserquota=1G tank/home
+  zstream -d disk.img set org.example:owner=ann tank/home@monday")]
 pub(crate) struct Args {
     /// Do not remount or reshare (no effect: zstream never mounts or shares)
     #[arg(short = 'u')]
@@ -45,8 +53,12 @@ impl Args {
     }
 }
 
-/// The options of `zstream inherit`.
+/// Clears a property so that it is inherited
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  zstream -d disk.img inherit -r compression tank/home
+  zstream -d disk.img inherit -S mountpoint tank/received")]
 pub(crate) struct Inherit {
     /// Include all descendants
     #[arg(short = 'r')]
@@ -64,8 +76,7 @@ pub(crate) struct Inherit {
 
 impl Inherit {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
-        let first = self.names.first().map(String::as_str).unwrap_or_default();
-        change(options, first, |pool| {
+        change(options, &self.names[0], |pool| {
             self.names.iter().try_for_each(|name| {
                 Ok(zstream::inherit(pool, name, &self.property, self.recursive, self.received)?)
             })

@@ -7,8 +7,12 @@ use crate::change::change;
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
 
-/// The options of `zstream snapshot`.
+/// Creates snapshots atomically
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  zstream -d disk.img snapshot tank/home@monday
+  zstream -d disk.img snapshot -r tank@before-upgrade")]
 pub(crate) struct Args {
     /// Include all descendants
     #[arg(short = 'r')]
@@ -24,8 +28,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         zstream::check_once(&self.properties)?;
-        let first = self.names.first().map(String::as_str).unwrap_or_default();
-        change(options, first, |pool| {
+        change(options, &self.names[0], |pool| {
             let properties = self.properties.iter().map(|text| parse_assignment(text));
             let properties = properties.collect::<Result<Vec<_>, _>>().map_err(Failure::usage)?;
             let options = SnapshotOptions { recursive: self.recursive, properties };

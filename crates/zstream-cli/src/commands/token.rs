@@ -7,8 +7,13 @@ use zstream_format::token;
 use crate::failure::Failure;
 use crate::output;
 
-/// The argument of `zstream token`.
+/// Prints the content of a resume token
+///
+/// An interrupted receive (`zfs receive -s`) leaves a token, with which `zfs send -t` resumes the send.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  zstream token $(zfs get -H -o value receive_resume_token pool/fs)")]
 pub(crate) struct Args {
     /// Value of the property receive_resume_token of a dataset
     #[arg(value_name = "RESUME_TOKEN", allow_hyphen_values = true)]

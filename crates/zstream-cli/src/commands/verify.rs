@@ -11,8 +11,18 @@ use crate::input::Input;
 use crate::output;
 use crate::text::Count;
 
-/// The options of `zstream verify`.
+/// Verifies that files contain complete, intact streams
+///
+/// Exit code 0 means that every checksum matches, a receiver accepts every record, the END record is present, and
+/// only another stream may follow it. Otherwise the exit code is 1, and the report shows the location of the
+/// fault, the expected and the found value, and how much of the stream before it is intact. Signs of known sender
+/// bugs are shown as warnings. Uses all cores.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  zstream verify backup.zfs
+  zstream verify --json *.zfs | jq -r 'select(.ok | not) | .file'
+  zfs send -R pool@snap | tee backup.zfs | zstream verify -")]
 pub(crate) struct Args {
     /// Print one JSON object per file
     #[arg(long)]
@@ -40,7 +50,9 @@ impl Args {
             });
             let text = match (&outcome, self.json) {
                 (Ok(verdict), true) => format!("{}\n", zstream::json::verdict(file, verdict)),
-                (Err(failure), true) => format!("{}\n", zstream::json::not_opened(file, failure.message())),
+                (Err(failure), true) => {
+                    format!("{}\n", zstream::json::not_opened(file, failure.message().unwrap_or_default()))
+                }
                 (outcome, false) => report(file, outcome),
             };
             // Each file's report is there once it is known.
@@ -65,7 +77,7 @@ fn report(file: &Path, outcome: &Result<Verdict, Failure>) -> String {
     let file = crate::text::line(file.display());
     let verdict = match outcome {
         Ok(verdict) => verdict,
-        Err(failure) => return format!("{file}: {}\n", failure.message()),
+        Err(failure) => return format!("{file}: {}\n", failure.message().unwrap_or_default()),
     };
     let mut text = match &verdict.error {
         None => format!(

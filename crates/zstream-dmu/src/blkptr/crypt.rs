@@ -70,7 +70,7 @@ impl BlockPointer {
 
     /// Returns the block pointer with a MAC in place of the last two words of the checksum.
     #[must_use]
-    pub fn with_mac(mut self, mac: [u8; 16]) -> Self {
+    pub(crate) fn with_mac(mut self, mac: [u8; 16]) -> Self {
         for (word, bytes) in [14, 15].into_iter().zip(mac.chunks_exact(8)) {
             self.words[word] = self.byte_order().u64(bytes);
         }
@@ -80,7 +80,7 @@ impl BlockPointer {
     /// Returns the block pointer with the salt and IV of an encrypted block, in the third address and above the fill
     /// count.
     #[must_use]
-    pub fn with_crypt(mut self, salt: [u8; 8], iv: [u8; 12]) -> Self {
+    pub(crate) fn with_crypt(mut self, salt: [u8; 8], iv: [u8; 12]) -> Self {
         let order = self.byte_order();
         self.words[4] = order.u64(&salt);
         self.words[5] = order.u64(&iv[..8]);

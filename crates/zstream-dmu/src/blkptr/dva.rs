@@ -84,7 +84,7 @@ impl Dva {
     /// Returns the offset in sectors, as stored. Offsets of 2^55 sectors and more exceed the range of
     /// [`Dva::offset`].
     #[must_use]
-    pub fn offset_sectors(self) -> u64 {
+    pub(crate) fn offset_sectors(self) -> u64 {
         bits(self.words[1], 0, 63)
     }
 

@@ -29,7 +29,7 @@ use zstream_format::object_type::ObjectType;
 use zstream_format::structure;
 
 /// The size of the regions of new tables in bytes (`BRT_RANGESIZE`).
-pub const REGION_BYTES: u64 = 16 << 20;
+pub(crate) const REGION_BYTES: u64 = 16 << 20;
 
 /// The size of a block of counts in bytes (`BRT_BLOCKSIZE`).
 pub(crate) const COUNTS_BLOCK_BYTES: u32 = 32 << 10;

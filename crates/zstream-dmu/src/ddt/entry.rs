@@ -116,7 +116,7 @@ structure! {
 impl Variant {
     /// Returns whether there is a block.
     #[must_use]
-    pub fn is_used(&self) -> bool {
+    pub(crate) fn is_used(&self) -> bool {
         self.birth.0 != 0
     }
 
@@ -254,6 +254,12 @@ impl Entry {
     pub fn references(&self) -> u64 {
         let first = if self.class_start.is_some() { 0 } else { DITTO + 1 };
         self.variants[first..].iter().map(|variant| variant.references).fold(0, u64::saturating_add)
+    }
+
+    /// Returns the time in seconds since 1970 since which a flat entry has one reference; `None` if it has several.
+    #[must_use]
+    pub fn unique_since(&self) -> Option<u64> {
+        self.class_start.filter(|_| self.references() == 1)
     }
 
     /// Sets the time of the change, if the entry has it.

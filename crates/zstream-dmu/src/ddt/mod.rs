@@ -45,6 +45,10 @@ pub(crate) const CHECKSUMS: [ChecksumType; 5] = [
     ChecksumType::BLAKE3,
 ];
 
+/// The property of a pool that limits the allocated bytes of its tables: 0 for no limit, and the largest number for the
+/// size of the vdevs that are for them.
+pub(crate) const QUOTA: &str = "dedup_table_quota";
+
 /// The binary logarithm of the size of the blocks of entries, and of their indirect blocks (`ddt_zap_default_bs`,
 /// `ddt_zap_default_ibs`).
 pub(crate) const ENTRIES_SHIFT: u8 = 15;

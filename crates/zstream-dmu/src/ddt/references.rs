@@ -31,6 +31,15 @@ pub(crate) struct Touched {
     pub entry: Entry,
     /// Whether the value must be written.
     pub is_dirty: bool,
+    /// Whether the entry is removed although its block is in use.
+    pub is_pruned: bool,
+}
+
+impl Touched {
+    /// Returns an entry that was not changed yet.
+    pub(crate) fn clean(stored: Option<Stored>, entry: Entry) -> Self {
+        Self { stored, entry, is_dirty: false, is_pruned: false }
+    }
 }
 
 /// The result of a search for a block of the same content.
@@ -53,6 +62,8 @@ pub(crate) struct References {
     pub touched: BTreeMap<(ChecksumType, Key), Touched>,
     /// Whether an entry must be written.
     pub is_dirty: bool,
+    /// Whether the tables are as large as they may be, once that was asked in this transaction group.
+    pub is_full: Option<bool>,
 }
 
 impl References {
@@ -64,6 +75,7 @@ impl References {
     /// Begins the next transaction group.
     pub(crate) fn committed(&mut self) {
         self.touched.clear();
+        self.is_full = None;
     }
 
     /// Returns the entry of `key`, if there is one. `mos` is that of the last transaction group. `dsize` returns the
@@ -82,15 +94,14 @@ impl References {
             Place::Occupied(place) => Ok(Some(place.into_mut())),
             Place::Vacant(place) => {
                 let touched = match table.logged.get(&key) {
-                    Some(logged) => Touched {
-                        stored: logged.class.map(|class| Stored { class, counted: None }),
-                        entry: logged.entry,
-                        is_dirty: false,
-                    },
+                    Some(logged) => {
+                        let stored = logged.class.map(|class| Stored { class, counted: None });
+                        Touched::clean(stored, logged.entry)
+                    }
                     None => match table.lookup(mos, key)? {
                         Some((class, entry)) => {
                             let counted = Some(Statistics::of(key, &entry, dsize));
-                            Touched { stored: Some(Stored { class, counted }), entry, is_dirty: false }
+                            Touched::clean(Some(Stored { class, counted }), entry)
                         }
                         None => return Ok(None),
                     },
@@ -169,6 +180,46 @@ impl References {
         })
     }
 
+    /// Returns the allocated bytes of the tables and their logs (`ddt_get_ddt_dsize`).
+    ///
+    /// # Errors
+    ///
+    /// Fails if the dnode of a table cannot be read.
+    pub(crate) fn allocated_bytes(&self, mos: &dyn ObjectSet) -> Result<u64> {
+        self.tables.iter().map(|table| table.allocated_bytes(mos)).sum()
+    }
+
+    /// Marks entries with one reference that was not dropped or added after the time `before` to be removed, at most
+    /// `limit` of them, and returns their number.
+    ///
+    /// # Errors
+    ///
+    /// Fails if an entry cannot be read.
+    pub(crate) fn prune(
+        &mut self,
+        mos: &dyn ObjectSet,
+        dsize: &dyn Fn(Dva) -> u64,
+        before: u64,
+        limit: usize,
+    ) -> Result<usize> {
+        let mut old = Vec::new();
+        for table in &self.tables {
+            table.entries(mos, &mut |_, key, entry| {
+                if old.len() < limit && entry.unique_since().is_some_and(|time| time <= before) {
+                    old.push((table.checksum, key));
+                }
+                Ok(())
+            })?;
+        }
+        for (checksum, key) in &old {
+            if let Some(touched) = self.find(mos, dsize, *checksum, *key)? {
+                (touched.is_pruned, touched.is_dirty) = (true, true);
+            }
+        }
+        self.is_dirty |= !old.is_empty();
+        Ok(old.len())
+    }
+
     /// Enters a block with one reference. The first block of a checksum function creates its table. Returns `false` if
     /// there is already one for this number of copies.
     ///
@@ -200,7 +251,8 @@ impl References {
             None => {
                 let mut entry = Entry::new(is_flat);
                 let is_new = entry.enter(block, copies);
-                self.touched.insert((checksum, key), Touched { stored: None, entry, is_dirty: is_new });
+                self.touched
+                    .insert((checksum, key), Touched { is_dirty: is_new, ..Touched::clean(None, entry) });
                 is_new
             }
         };

@@ -211,6 +211,17 @@ impl Table {
             .try_for_each(|(key, logged)| visit(Class::of(logged.entry.references()), *key, &logged.entry))
     }
 
+    /// Returns the allocated bytes of the objects of the table and its logs.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a dnode cannot be read.
+    pub fn allocated_bytes(&self, mos: &dyn ObjectSet) -> Result<u64> {
+        let logs = self.logs.iter().map(|(_, log)| log.object);
+        let objects = self.objects.iter().flatten().copied().chain(logs);
+        objects.map(|object| Ok(mos.info(object)?.used_bytes.unwrap_or(0))).sum()
+    }
+
     /// Returns the names of the objects whose histograms are not those of their entries.
     pub(crate) fn wrong_histograms(
         &self,
@@ -241,7 +252,7 @@ impl Table {
                     zap::Key::Name(_) => None,
                 };
                 let key = key.ok_or_else(|| {
-                    Error::corrupt("deduplication table", format!("key {} has not 5 words", entry.key))
+                    Error::corrupt("deduplication table", format!("key {} does not have 5 words", entry.key))
                 })?;
                 if !self.logged.contains_key(&key) {
                     visit(class, key, &Entry::decode(entry.value.bytes()?, self.is_flat())?)?;

@@ -271,10 +271,9 @@ fn no_such_pool(requested: Option<&str>, found: &[String], instead: &[String]) -
 
 /// Lists the errors of attempts. An attempt that consists of attempts itself is listed with them.
 fn attempts(errors: &[Error]) -> String {
-    const NONE: &str = "no copy is intact: ";
-    let each = errors.iter().map(|error| {
-        let text = error.to_string();
-        text.strip_prefix(NONE).map_or_else(|| text.clone(), str::to_owned)
+    let each = errors.iter().map(|error| match error.fault() {
+        Fault::NoGoodCopy(within) => format!("{}{}", attempts(within), error.place()),
+        _ => error.to_string(),
     });
     each.collect::<Vec<_>>().join("; ")
 }

@@ -149,19 +149,24 @@ impl std::error::Error for Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (fault, place) = &*self.0;
-        write!(f, "{fault}")?;
+        write!(f, "{}{}", self.fault(), self.place())
+    }
+}
+
+/// The known parts in brackets; nothing if there are none.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
-        if let Some(vdev) = &place.vdev {
+        if let Some(vdev) = &self.vdev {
             parts.push(vdev.clone());
         }
-        if let Some(offset) = place.offset {
+        if let Some(offset) = self.offset {
             parts.push(format!("offset {offset:#x}"));
         }
-        if let Some(address) = &place.address {
+        if let Some(address) = &self.address {
             parts.push(format!("block {address}"));
         }
-        if let Some(bookmark) = &place.bookmark {
+        if let Some(bookmark) = &self.bookmark {
             parts.push(bookmark.to_string());
         }
         if !parts.is_empty() {
@@ -175,6 +180,23 @@ impl fmt::Display for Error {
 mod tests {
     use super::*;
     use crate::ids::{BlockId, ObjectId};
+
+    #[test]
+    fn attempts_within_attempts_are_one_list() {
+        let within = Error::from(Fault::NoGoodCopy(vec![Fault::Redacted.into(), Fault::Absent.into()]));
+        let all = vec![within.on_vdev("raidz1-0"), Error::from(Fault::Absent).on_vdev("disk")];
+        assert_eq!(
+            Error::from(Fault::NoGoodCopy(all)).on_vdev("mirror-0").to_string(),
+            "no copy is intact: block is redacted; content is not in the stream (raidz1-0); content is not in the \
+             stream (disk) (mirror-0)"
+        );
+        // The text of another fault that begins in the same way is complete.
+        let other = Error::from(Fault::Unsupported("no copy is intact: that".to_owned()));
+        assert_eq!(
+            Error::from(Fault::NoGoodCopy(vec![other])).to_string(),
+            "no copy is intact: no copy is intact: that is not supported"
+        );
+    }
 
     #[test]
     fn the_deepest_layer_names_the_place() {

@@ -42,7 +42,7 @@ const OBJSET_BYTES: [usize; 3] =
 const INTENT_LOG: usize = ObjsetHead::offset_of("intent_log");
 
 /// The size of new objset blocks (`OBJSET_PHYS_SIZE_V3`).
-pub const OBJSET_BYTES_NEW: usize = ObjsetBlock::LEN;
+pub(crate) const OBJSET_BYTES_NEW: usize = ObjsetBlock::LEN;
 
 bitflags! {
     /// Flags of an object set (`OBJSET_FLAG_*`). Unknown ones are preserved.

@@ -1,6 +1,20 @@
 //! The sets of features that versions of OpenZFS and other programs support, by their names in `compatibility.d` of
 //! OpenZFS 2.4 (`zpool-features(7)`). A file of this name on the host has precedence.
 
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::maintained::{FeatureSet, MAINTAINED};
+use crate::error::{Error, Result};
+
+/// The directories of compatibility files (`zpool-features(7)`).
+const COMPATIBILITY_DIRS: [&str; 2] = ["/etc/zfs/compatibility.d", "/usr/share/zfs/compatibility.d"];
+
+/// The size limit of compatibility files (`ZPOOL_COMPAT_MAXSIZE`).
+const COMPATIBILITY_BYTES_MAX: u64 = 16 << 10;
+
 /// The names and the features of each set.
 const SETS: &[(&[&str], &str)] = &[
     (
@@ -112,9 +126,66 @@ const SETS: &[(&[&str], &str)] = &[
 ];
 
 /// Returns the features of the set with this name.
-pub(super) fn built_in(name: &str) -> Option<impl Iterator<Item = &'static str>> {
+fn built_in(name: &str) -> Option<impl Iterator<Item = &'static str>> {
     let (_, features) = SETS.iter().find(|(names, _)| names.contains(&name))?;
     Some(features.split(' '))
+}
+
+/// Returns the features that are in all named sets and maintained.
+///
+/// # Errors
+/// Fails if a set does not exist.
+pub(super) fn compatible(sets: &str) -> Result<FeatureSet> {
+    compatible_in(sets, &COMPATIBILITY_DIRS.map(PathBuf::from))
+}
+
+/// Returns the same, with the files in these directories.
+fn compatible_in(sets: &str, dirs: &[PathBuf]) -> Result<FeatureSet> {
+    match sets {
+        "off" | "" => return Ok(FeatureSet::default()),
+        "legacy" => return Ok(FeatureSet::none()),
+        _ => {}
+    }
+    let mut features = FeatureSet::none();
+    for row in MAINTAINED {
+        // Features that are maintained only in existing pools are skipped.
+        let _ = features.enable(row.name);
+    }
+    for set in sets.split(',') {
+        features.retain(&read_set(set, dirs)?);
+    }
+    Ok(features)
+}
+
+fn read_set(name: &str, dirs: &[PathBuf]) -> Result<BTreeSet<String>> {
+    let paths = match name.starts_with('/') {
+        true => vec![PathBuf::from(name)],
+        false if name.is_empty() || name.contains('/') => Vec::new(),
+        false => dirs.iter().map(|dir| dir.join(name)).collect(),
+    };
+    let path = paths.iter().find(|path| path.is_file());
+    if path.is_none()
+        && let Some(features) = built_in(name)
+    {
+        return Ok(features.map(str::to_owned).collect());
+    }
+    let path = path.ok_or_else(|| Error::no_entry("set of compatible features", name))?;
+    let text = read_text(path).map_err(|error| error.on_vdev(path.display()))?;
+    let words = text.lines().flat_map(|line| {
+        let line = line.split_once('#').map_or(line, |(line, _)| line);
+        line.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty())
+    });
+    Ok(words.map(str::to_owned).collect())
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(COMPATIBILITY_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > COMPATIBILITY_BYTES_MAX {
+        let limit = COMPATIBILITY_BYTES_MAX;
+        return Err(Error::bad_request(format!("compatibility file is larger than {limit} bytes")));
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -135,5 +206,25 @@ mod tests {
         }
         assert!(built_in("openzfs-2.4").is_some_and(|mut all| all.any(|name| name == "dynamic_gang_header")));
         assert!(built_in("openzfs-9").is_none());
+    }
+
+    #[test]
+    fn compatibility_is_what_all_sets_have() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(
+            dir.path().join("a"),
+            "# old\nlz4_compress,hole_birth enabled_txg # more\nbookmarks\n",
+        )
+        .unwrap();
+        std::fs::write(dir.path().join("b"), "enabled_txg\nlz4_compress\nhead_errlog\n").unwrap();
+        let dirs = [dir.path().to_owned()];
+        let names = |sets: &str| {
+            compatible_in(sets, &dirs).unwrap().iter().map(|feature| feature.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names("a"), ["enabled_txg", "lz4_compress", "hole_birth"], "bookmarks need more");
+        assert_eq!(names("a,b"), ["enabled_txg", "lz4_compress"]);
+        assert_eq!(names("b"), ["enabled_txg", "lz4_compress", "head_errlog"], "not only default ones");
+        assert_eq!(names("legacy"), [""; 0]);
+        assert!(compatible_in("../a", &dirs).is_err());
     }
 }

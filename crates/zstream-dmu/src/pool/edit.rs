@@ -36,6 +36,16 @@ impl PoolWriter {
         Features::read(&self.mos)
     }
 
+    /// Removes entries with one reference from the fast deduplication tables (`ddt_prune_unique_entries`): those whose
+    /// last change is not younger than `before`, in seconds since 1970, and at most `limit` of them. Returns their
+    /// number. Their blocks stay, and are freed like blocks that were not deduplicated.
+    ///
+    /// # Errors
+    /// Fails if an entry cannot be read.
+    pub fn prune_dedup(&mut self, before: u64, limit: usize) -> Result<usize> {
+        self.space.prune_dedup(before, limit)
+    }
+
     /// Sets a property or enables a feature, and records it in the history.
     ///
     /// # Errors

@@ -1,21 +1,13 @@
 //! Properties of pools, for new pools (`-o property=value` of `zpool create`) and existing ones (`zpool set`).
 
-use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use zstream_format::number::parse_bytes;
 
-use super::compatibility::built_in;
-use super::maintained::{FeatureSet, MAINTAINED, check_can_enable};
+use super::compatibility::compatible;
+use super::maintained::{FeatureSet, check_can_enable};
+use crate::ddt::QUOTA;
 use crate::error::{Error, Result};
 use crate::mos::Feature;
 use crate::vdev::config::ASHIFT_RANGE;
-
-/// The directories of compatibility files (`zpool-features(7)`).
-const COMPATIBILITY_DIRS: [&str; 2] = ["/etc/zfs/compatibility.d", "/usr/share/zfs/compatibility.d"];
-
-/// The size limit of compatibility files (`ZPOOL_COMPAT_MAXSIZE`).
-const COMPATIBILITY_BYTES_MAX: u64 = 16 << 10;
 
 /// The maximum length of a comment (`ZPROP_MAX_COMMENT`).
 const COMMENT_BYTES_MAX: usize = 32;
@@ -86,6 +78,16 @@ const SHORT_NAMES: [(&str, &str); 15] = [
     ("replace", "autoreplace"),
 ];
 
+/// Parses a limit of deduplication tables: a number of bytes, `none`, which is stored as 0, or `auto`, the limit of the
+/// vdevs that are for the tables, which is stored as the largest number.
+fn parse_dedup_table_quota(value: &str) -> Result<u64> {
+    match value {
+        "none" => Ok(0),
+        "auto" => Ok(u64::MAX),
+        _ => parse_bytes(value).ok_or_else(|| bad_value(QUOTA, value, "a number of bytes, none or auto")),
+    }
+}
+
 /// Returns the full name of a property: commands take the short names of some, too (`propname_match`).
 #[must_use]
 pub fn full_name(name: &str) -> &str {
@@ -94,6 +96,7 @@ pub fn full_name(name: &str) -> &str {
 
 /// The properties of a new pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PoolProperties {
     /// The logarithm of the sector size, if it is set.
     pub ashift: Option<u8>,
@@ -126,7 +129,7 @@ impl PoolProperties {
         let compatibility = pairs.iter().rev().find(|(name, _)| name == "compatibility");
         let compatibility = compatibility.map(|(_, value)| value.clone());
         let mut features = match &compatibility {
-            Some(sets) => compatible(sets, &COMPATIBILITY_DIRS.map(PathBuf::from))?,
+            Some(sets) => compatible(sets)?,
             None => FeatureSet::default(),
         };
         if without_features {
@@ -180,7 +183,12 @@ impl PoolProperties {
             "cachefile" if value == "none" => {}
             "multihost" if value == "off" => {}
             "version" if value == "5000" => {}
-            "altroot" | "bootfs" | "cachefile" | "dedup_table_quota" | "multihost" | "version" => {
+            QUOTA => {
+                let number = parse_dedup_table_quota(value)?;
+                self.stored.retain(|(stored, _)| stored != name);
+                self.stored.push((name.to_owned(), number));
+            }
+            "altroot" | "bootfs" | "cachefile" | "multihost" | "version" => {
                 return Err(Error::unsupported(format!("{name}={value} in a new pool")));
             }
             _ => return Err(Error::bad_request(format!("pool property {name:?} does not exist"))),
@@ -275,7 +283,7 @@ impl PoolChange {
                 false => Err(bad_value(&name, &value, COMMENT_RULE)),
             },
             ("compatibility", _) => {
-                compatible(&value, &COMPATIBILITY_DIRS.map(PathBuf::from))?;
+                compatible(&value)?;
                 Ok(Self::Config { name, value })
             }
             ("bootfs", _) => Ok(Self::Bootfs(value)),
@@ -285,9 +293,8 @@ impl PoolChange {
             ("altroot" | "cachefile" | "readonly", _) => Err(Error::unsupported(format!(
                 "{name}, which belongs to an imported pool and is not stored in it,"
             ))),
-            ("dedup_table_quota" | "multihost" | "version", _) => {
-                Err(Error::unsupported(format!("setting {name}={value}")))
-            }
+            (QUOTA, _) => Ok(Self::Number { value: parse_dedup_table_quota(&value)?, name }),
+            ("multihost" | "version", _) => Err(Error::unsupported(format!("setting {name}={value}"))),
             _ => Err(Error::bad_request(format!("pool property {name:?} does not exist"))),
         }
     }
@@ -300,7 +307,7 @@ impl PoolChange {
 /// Fails if a set does not exist.
 pub fn upgrade_features(compatibility: Option<&str>) -> Result<FeatureSet> {
     match compatibility {
-        Some(sets) if !sets.is_empty() => compatible(sets, &COMPATIBILITY_DIRS.map(PathBuf::from)),
+        Some(sets) if !sets.is_empty() => compatible(sets),
         _ => Ok(FeatureSet::default()),
     }
 }
@@ -317,55 +324,6 @@ fn is_user_property(name: &str) -> bool {
 
 fn is_comment(value: &str) -> bool {
     value.len() <= COMMENT_BYTES_MAX && value.bytes().all(|byte| (b' '..=b'~').contains(&byte))
-}
-
-/// Returns the features that are in all named sets and maintained.
-fn compatible(sets: &str, dirs: &[PathBuf]) -> Result<FeatureSet> {
-    match sets {
-        "off" | "" => return Ok(FeatureSet::default()),
-        "legacy" => return Ok(FeatureSet::none()),
-        _ => {}
-    }
-    let mut features = FeatureSet::none();
-    for row in MAINTAINED {
-        // Features that are maintained only in existing pools are skipped.
-        let _ = features.enable(row.name);
-    }
-    for set in sets.split(',') {
-        features.retain(&read_set(set, dirs)?);
-    }
-    Ok(features)
-}
-
-fn read_set(name: &str, dirs: &[PathBuf]) -> Result<BTreeSet<String>> {
-    let paths = match name.starts_with('/') {
-        true => vec![PathBuf::from(name)],
-        false if name.is_empty() || name.contains('/') => Vec::new(),
-        false => dirs.iter().map(|dir| dir.join(name)).collect(),
-    };
-    let path = paths.iter().find(|path| path.is_file());
-    if path.is_none()
-        && let Some(features) = built_in(name)
-    {
-        return Ok(features.map(str::to_owned).collect());
-    }
-    let path = path.ok_or_else(|| Error::no_entry("set of compatible features", name))?;
-    let text = read_text(path).map_err(|error| error.on_vdev(path.display()))?;
-    let words = text.lines().flat_map(|line| {
-        let line = line.split_once('#').map_or(line, |(line, _)| line);
-        line.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty())
-    });
-    Ok(words.map(str::to_owned).collect())
-}
-
-fn read_text(path: &Path) -> Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(COMPATIBILITY_BYTES_MAX + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > COMPATIBILITY_BYTES_MAX {
-        let limit = COMPATIBILITY_BYTES_MAX;
-        return Err(Error::bad_request(format!("compatibility file is larger than {limit} bytes")));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]
@@ -401,6 +359,10 @@ mod tests {
             );
         }
         assert_eq!(parse(&["replace=on"]).unwrap().stored, [("autoreplace".to_owned(), 1)]);
+        for (text, number) in [("none", 0), ("auto", u64::MAX), ("64K", 65536)] {
+            let stored = parse(&["ddtquota=1G", &format!("dedup_table_quota={text}")]).unwrap().stored;
+            assert_eq!(stored, [(QUOTA.to_owned(), number)]);
+        }
         let bare = PoolProperties::parse(&["feature@bookmarks=enabled"], true).unwrap();
         assert_eq!(bare.features.iter().count(), 2);
     }
@@ -414,6 +376,7 @@ mod tests {
             ("feature@x=enabled", "feature x not found"),
             ("feature@lz4_compress=maybe", "expected enabled or disabled"),
             ("multihost=on", "not supported"),
+            ("dedup_table_quota=much", "expected a number of bytes, none or auto"),
             ("size=3", "does not exist"),
             ("ashift", "expected property=value"),
             ("compatibility=no-such-set", "set of compatible features no-such-set not found"),
@@ -422,25 +385,5 @@ mod tests {
             assert!(error.contains(part), "{text}: {error}");
         }
         assert!(parse(&[&format!("comment={}", "x".repeat(33))]).is_err());
-    }
-
-    #[test]
-    fn compatibility_is_what_all_sets_have() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(
-            dir.path().join("a"),
-            "# old\nlz4_compress,hole_birth enabled_txg # more\nbookmarks\n",
-        )
-        .unwrap();
-        std::fs::write(dir.path().join("b"), "enabled_txg\nlz4_compress\nhead_errlog\n").unwrap();
-        let dirs = [dir.path().to_owned()];
-        let names = |sets: &str| {
-            compatible(sets, &dirs).unwrap().iter().map(|feature| feature.name).collect::<Vec<_>>()
-        };
-        assert_eq!(names("a"), ["enabled_txg", "lz4_compress", "hole_birth"], "bookmarks need more");
-        assert_eq!(names("a,b"), ["enabled_txg", "lz4_compress"]);
-        assert_eq!(names("b"), ["enabled_txg", "lz4_compress", "head_errlog"], "not only default ones");
-        assert_eq!(names("legacy"), [""; 0]);
-        assert!(compatible("../a", &dirs).is_err());
     }
 }

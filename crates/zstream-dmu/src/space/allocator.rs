@@ -7,6 +7,8 @@
 //! A lock is held while a map is read. So the read must not wait for other threads of a thread pool, which may wait
 //! for the lock: maps are read block by block.
 
+mod choose;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -37,10 +39,6 @@ use crate::zio::{AllocationClass, Same, Space};
 
 /// The number of allocation classes.
 const CLASSES: usize = 4;
-
-/// The part of the special vdevs that small blocks leave to metadata, in percent
-/// (`zfs_special_class_metadata_reserve_pct`).
-const SPECIAL_RESERVE_PERCENT: u128 = 25;
 
 /// The features that determine the encoding of maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -476,112 +474,6 @@ impl Space for Allocator {
 }
 
 impl State {
-    /// Allocates one copy of a block, as far from the other copies `others` as possible.
-    fn take_copy(
-        &mut self,
-        vdevs: &VdevTree,
-        psize: u64,
-        copy: usize,
-        class: AllocationClass,
-        limit: u64,
-        others: &[Dva],
-    ) -> Result<Option<Dva>> {
-        let class = match class {
-            AllocationClass::Small if self.has_room_for_small() => AllocationClass::Special,
-            AllocationClass::Small => AllocationClass::Normal,
-            // Deduplication tables are metadata if there are no vdevs for them (`spa_preferred_class`).
-            AllocationClass::Dedup if self.of_class(class).next().is_none() => AllocationClass::Special,
-            other => other,
-        };
-        let classes = [class, AllocationClass::Normal];
-        for &class in &classes[usize::from(class == AllocationClass::Normal)..] {
-            let tops: Vec<usize> = self.of_class(class).collect();
-            for distance in [Distance::OtherVdev, Distance::OtherMetaslab, Distance::Anywhere] {
-                for n in 0..tops.len() {
-                    let chosen = tops[(self.turn[class as usize] + copy + n) % tops.len()];
-                    let here: Vec<Dva> =
-                        others.iter().filter(|other| other.vdev() as usize == chosen).copied().collect();
-                    if !here.is_empty() && distance == Distance::OtherVdev {
-                        continue;
-                    }
-                    let size = vdevs.tops()[chosen].asize(psize, Txg(u64::MAX));
-                    let avoid: Vec<u64> = match distance {
-                        Distance::Anywhere => Vec::new(),
-                        _ => here.iter().map(|other| other.offset()).collect(),
-                    };
-                    let Some(top) = &mut self.tops[chosen] else { continue };
-                    let charge = top.charged(size);
-                    if charge > limit.saturating_sub(self.used) && charge > 0 {
-                        continue;
-                    }
-                    let Some(start) = top.take(self.mos.as_deref(), size, copy, &avoid)? else { continue };
-                    self.allocated += size;
-                    self.used += charge;
-                    self.is_changed = true;
-                    if copy == 0 {
-                        top.taken += size;
-                        self.pass_turn(class, &tops, chosen);
-                    }
-                    return Ok(Some(Dva::new(chosen as u32, start, size, false)));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// Returns `true` if special vdevs have more free space than the part that is reserved for metadata.
-    fn has_room_for_small(&self) -> bool {
-        let special = || self.of_class(AllocationClass::Special).filter_map(|n| self.tops[n].as_ref());
-        let capacity: u64 = special().map(Top::capacity).sum();
-        let allocated: u64 = special().map(Top::allocated).sum();
-        u128::from(allocated) * 100 < u128::from(capacity) * (100 - SPECIAL_RESERVE_PERCENT)
-    }
-
-    fn of_class(&self, class: AllocationClass) -> impl Iterator<Item = usize> + '_ {
-        let tops = self.tops.iter().enumerate();
-        tops.filter(move |(_, top)| top.as_ref().is_some_and(|top| top.class == Some(class))).map(|(n, _)| n)
-    }
-
-    /// Moves to the next vdev after `last` has had its share, which is larger the more free space it has.
-    fn pass_turn(&mut self, class: AllocationClass, tops: &[usize], last: usize) {
-        let here = tops.iter().position(|n| *n == last).unwrap_or(0);
-        let free = |top: &Top| u128::from(top.capacity() - top.allocated().min(top.capacity()));
-        let sum = |part: &dyn Fn(&Top) -> u128| -> u128 {
-            tops.iter().filter_map(|n| self.tops[*n].as_ref()).map(part).sum()
-        };
-        let Some(top) = self.tops[last].as_ref() else { return };
-        if tops.len() > 1 {
-            if top.taken < top.aliquot() / 4 {
-                // The free space of all metaslabs is not computed for each small block, which would be slow.
-                self.turn[class as usize] = here;
-                return;
-            }
-            let (all_free, all) = (sum(&free), sum(&|top| u128::from(top.capacity())));
-            // The share of the free space divided by the share of the capacity, as a factor.
-            let part = u128::from(top.aliquot()) * free(top) * all;
-            let part = part / (all_free.max(1) * u128::from(top.capacity()).max(1));
-            if u128::from(top.taken) < part {
-                self.turn[class as usize] = here;
-                return;
-            }
-        }
-        if let Some(top) = &mut self.tops[last] {
-            top.taken = 0;
-        }
-        self.turn[class as usize] = (here + 1) % tops.len().max(1);
-    }
-
-    /// Returns space that was allocated in this transaction group.
-    fn put_back(&mut self, place: Dva) -> Result<()> {
-        let Some(top) = self.tops.get_mut(place.vdev() as usize).and_then(Option::as_mut) else {
-            return Err(Error::no_vdev(place.vdev()));
-        };
-        top.free(self.mos.as_deref(), place.offset(), place.offset() + place.asize(), true)?;
-        self.allocated -= place.asize();
-        self.used -= top.charged(place.asize());
-        Ok(())
-    }
-
     /// Loads the changes from the log space maps, in chronological order.
     fn replay_logs(&mut self, mos: &dyn ObjectSet, spaces: &[VdevSpace]) -> Result<()> {
         let logs = LogSpaceMaps::open(mos)?;
@@ -609,12 +501,4 @@ fn ratios_of(tops: &[Vdev], is_deflated: bool) -> Vec<u64> {
 /// Returns the deflated bytes per sector of each vdev of a pool.
 pub(super) fn ratios(mos: &dyn ObjectSet, tops: &[Vdev]) -> Result<Vec<u64>> {
     Ok(ratios_of(tops, is_deflated(mos)?))
-}
-
-/// The required distance of a copy from the others.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Distance {
-    OtherVdev,
-    OtherMetaslab,
-    Anywhere,
 }

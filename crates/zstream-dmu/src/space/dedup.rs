@@ -5,13 +5,15 @@ use std::sync::Arc;
 use super::Allocator;
 use crate::blkptr::{BlockPointer, Dva};
 use crate::block::ReadBlock;
-use crate::ddt::{Found, References, Table, Totals};
+use crate::ddt::{self, Found, References, Table, Totals};
 use crate::error::{Error, Result};
-use crate::ids::Bookmark;
+use crate::ids::{Bookmark, ObjectId};
 use crate::lock;
+use crate::mos::DIRECTORY_OBJECT;
 use crate::object_set::ObjectSet;
 use crate::vdev::Vdev;
 use crate::vdev::arithmetic::deflated;
+use crate::zap::Zap;
 use crate::zio::{Same, Space as _};
 
 impl Allocator {
@@ -53,6 +55,7 @@ impl Allocator {
                 found
             };
             let same = match found {
+                Found::Nothing if self.are_tables_full(&*mos)? => return Ok(Same::Apart),
                 Found::Nothing => return Ok(Same::New),
                 Found::TooFewCopies => return Ok(Same::Apart),
                 Found::Block(same) => same.born_again(self.txg()),
@@ -66,6 +69,35 @@ impl Allocator {
                 return Ok(Same::Shared(same));
             }
         }
+    }
+
+    /// Returns whether the tables have reached their quota, so that no block is entered (`ddt_over_quota`).
+    fn are_tables_full(&self, mos: &dyn ObjectSet) -> Result<bool> {
+        let mut dedup = lock::intact(&self.dedup, "the deduplication tables")?;
+        let references = dedup.as_mut().ok_or_else(in_use)?;
+        if let Some(is_full) = references.is_full {
+            return Ok(is_full);
+        }
+        let quota = match Zap::open(mos, DIRECTORY_OBJECT)?.lookup_u64("pool_props")? {
+            Some(props) => Zap::open(mos, ObjectId(props))?.lookup_u64(ddt::QUOTA)?,
+            None => None,
+        };
+        let is_full = match quota.unwrap_or(u64::MAX) {
+            0 => false,
+            // The default is the size of the vdevs that are for the tables, if there are any.
+            u64::MAX => self.intact_state()?.is_table_class_full(),
+            bytes => references.allocated_bytes(mos)? > bytes,
+        };
+        references.is_full = Some(is_full);
+        Ok(is_full)
+    }
+
+    /// Removes entries with one reference, as [`References::prune`]. Their blocks stay.
+    pub(crate) fn prune_dedup(&self, before: u64, limit: usize) -> Result<usize> {
+        let mos = self.committed_mos()?;
+        let mut dedup = lock::intact(&self.dedup, "the deduplication tables")?;
+        let references = dedup.as_mut().ok_or_else(in_use)?;
+        references.prune(&*mos, &|dva| self.dva_dsize(dva), before, limit)
     }
 
     /// Enters a new block, as [`enter`](crate::zio::Space::enter).

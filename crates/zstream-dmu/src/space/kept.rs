@@ -125,7 +125,7 @@ impl Kept {
             .get(&vdev)
             .is_some_and(|kept| kept.mapped.overlaps(start, end) || kept.new.overlaps(start, end));
         if is_kept {
-            let detail = format!("{start:#x}..{end:#x} is freed, but only the checkpoint has it");
+            let detail = format!("{start:#x}..{end:#x} is freed, but only the checkpoint references it");
             return Err(Error::corrupt("space", detail));
         }
         Ok(())

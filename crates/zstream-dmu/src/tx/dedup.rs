@@ -56,7 +56,7 @@ impl Writing<'_> {
             self.empty_logs(table)?;
             for (key, logged) in std::mem::take(&mut table.logged) {
                 let stored = logged.class.map(|class| Stored { class, counted: None });
-                let moved = Touched { stored, entry: logged.entry, is_dirty: true };
+                let moved = Touched { is_dirty: true, ..Touched::clean(stored, logged.entry) };
                 references.touched.entry((checksum, key)).or_insert(moved).is_dirty = true;
             }
             for ((_, key), touched) in references.touched.range_mut(of_table) {
@@ -77,6 +77,10 @@ impl Writing<'_> {
         if let Some((class, sums)) = counted {
             table.histograms[class as usize].remove(&sums);
         }
+        if touched.is_pruned && touched.entry.references() == 1 {
+            // The block is in use. Without an entry it is freed like any other block.
+            touched.entry = Entry::new(table.is_flat());
+        }
         let unused = touched.entry.take_unused();
         self.unused.extend(unused.iter().map(|variant| variant.pointer(table.checksum, key)));
         let references = touched.entry.references();
@@ -89,7 +93,7 @@ impl Writing<'_> {
         }
         touched.is_dirty = false;
         if references == 0 {
-            *touched = Touched { stored: None, entry: Entry::new(table.is_flat()), is_dirty: false };
+            *touched = Touched::clean(None, Entry::new(table.is_flat()));
             return Ok(());
         }
         touched.entry.set_time(self.now);

@@ -35,7 +35,7 @@ impl VdevConfig {
     /// Returns the size of gang headers with the feature `dynamic_gang_header`: the content of the smallest allocation
     /// on this top-level vdev (`vdev_gang_header_psize`).
     #[must_use]
-    pub fn gang_header_bytes(&self) -> usize {
+    pub(crate) fn gang_header_bytes(&self) -> usize {
         self.kind.content_sectors_min() << self.sector_shift()
     }
 

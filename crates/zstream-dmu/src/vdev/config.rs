@@ -25,6 +25,7 @@ pub(crate) const MISSED_LOG: &str = "DTL";
 
 /// A vdev and its children.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct VdevConfig {
     /// The kind of the vdev.
     pub kind: VdevType,

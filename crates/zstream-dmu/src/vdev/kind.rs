@@ -149,7 +149,7 @@ impl VdevType {
 
     /// Returns the size in bytes that each member needs for a vdev of `asize` bytes (`vdev_op_min_asize`).
     #[must_use]
-    pub fn member_bytes(&self, asize: u64) -> u64 {
+    pub(crate) fn member_bytes(&self, asize: u64) -> u64 {
         match self {
             Self::Raidz(geometry) => asize.div_ceil(geometry.children as u64),
             Self::Draid(geometry) => geometry.member_bytes(asize),
@@ -188,7 +188,7 @@ impl VdevType {
     /// Returns the number of bytes of which the offset and the allocated size of every block are multiples, besides
     /// sectors (`vdev_draid_get_astart`).
     #[must_use]
-    pub fn block_alignment(&self) -> u64 {
+    pub(crate) fn block_alignment(&self) -> u64 {
         match self {
             Self::Draid(geometry) => geometry.stripe_bytes(),
             Self::Raidz(_)

@@ -64,7 +64,7 @@ pub(super) const BOOT_BYTES: usize = BootBlock::LEN;
 pub const LABEL_BYTES: u64 = LabelParts::LEN as u64;
 
 /// The minimum size of a device with room for four labels and the boot area.
-pub const DEVICE_BYTES_MIN: u64 = 8 << 20;
+pub(crate) const DEVICE_BYTES_MIN: u64 = 8 << 20;
 
 /// The offset of the nvlist in a label.
 pub const CONFIG_OFFSET: u64 = LabelParts::offset_of("config") as u64;

@@ -54,7 +54,7 @@ impl Vdev {
     /// Returns `true` if the vdev can be written: it is a member that is present and was not taken offline, or it has
     /// enough of them.
     #[must_use]
-    pub fn is_writable(&self) -> bool {
+    pub(crate) fn is_writable(&self) -> bool {
         let absent = |children: &[Vdev]| children.iter().filter(|child| !child.is_writable()).count();
         match &self.kind {
             Kind::Leaf(device) => device.is_some() && !self.config.is_offline,

@@ -58,7 +58,7 @@ impl Shape {
 
     /// Returns the number of distributed spares.
     #[must_use]
-    pub fn spares(self) -> usize {
+    pub(crate) fn spares(self) -> usize {
         match self {
             Self::Single | Self::Mirror | Self::Raidz(_) => 0,
             Self::Draid(numbers) => numbers.spares,
@@ -67,7 +67,7 @@ impl Shape {
 
     /// Returns the number of bytes of which all allocations are multiples, besides sectors of `1 << ashift` bytes.
     #[must_use]
-    pub fn alignment(self, ashift: u8) -> u64 {
+    pub(crate) fn alignment(self, ashift: u8) -> u64 {
         match self {
             Self::Single | Self::Mirror | Self::Raidz(_) => 1,
             Self::Draid(numbers) => ((numbers.data + numbers.parity) as u64) << ashift,

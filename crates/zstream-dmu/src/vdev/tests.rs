@@ -7,7 +7,9 @@ use super::config::{VdevConfig, VdevType};
 use super::indirect::{ENTRY_BYTES, Mapping};
 use super::raidz::{Expansion, Geometry};
 use super::*;
+use crate::blkptr::Dva;
 use crate::device::{FailingCalls, FaultyDevice, MemoryDevice};
+use crate::ids::Txg;
 use crate::range_set::RangeSet;
 
 const DEVICE_BYTES: usize = 6 << 20;

@@ -111,7 +111,7 @@ impl Uberblock {
 
     /// Returns `true` if an expansion was interrupted while the moved sectors were only in the scratch area.
     #[must_use]
-    pub fn reflow_in_scratch(&self) -> bool {
+    pub(crate) fn reflow_in_scratch(&self) -> bool {
         self.raidz_reflow_info >> 55 == 1
     }
 }

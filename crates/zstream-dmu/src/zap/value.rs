@@ -151,7 +151,7 @@ impl Value {
 
     /// Returns the size of each integer: 1, 2, 4 or 8 bytes.
     #[must_use]
-    pub fn integer_bytes(&self) -> u8 {
+    pub(crate) fn integer_bytes(&self) -> u8 {
         match &self.0 {
             Repr::Word(_) => 8,
             Repr::Array(size, _) => *size,

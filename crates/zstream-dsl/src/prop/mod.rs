@@ -30,7 +30,7 @@ use zstream_dmu::objset::Objset;
 use zstream_dmu::zap;
 use zstream_format::object_type::ObjsetType;
 
-pub use self::parse::{Parsed, parse, parse_assignment, parse_bytes};
+pub use self::parse::{Parsed, parse, parse_assignment};
 pub use self::single::Single;
 pub use self::space::PoolSpace;
 pub use self::table::{Kind, PROPERTIES, Property, Types};
@@ -112,12 +112,6 @@ impl Props {
         Some(setting_of(&**objset, name).map_err(Error::from))
     }
 
-    /// Returns the dataset or bookmark.
-    #[must_use]
-    pub fn subject(&self) -> &Subject {
-        &self.subject
-    }
-
     /// Returns its full name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -144,7 +138,7 @@ impl Props {
 
     /// Returns `true` if it can have this property.
     #[must_use]
-    pub fn applies(&self, property: &Property) -> bool {
+    pub(crate) fn applies(&self, property: &Property) -> bool {
         let of_heads = property.types & (Types::FILESYSTEM | Types::VOLUME);
         // Snapshots of volumes do not have properties of filesystems.
         property.types.intersects(self.types)

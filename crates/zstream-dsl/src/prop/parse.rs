@@ -1,6 +1,7 @@
 //! Parser for values of properties, which converts them to the form that a dataset stores (`zprop_parse_value`).
 
 use zstream_dmu::zap;
+use zstream_format::number::parse_bytes;
 
 use crate::error::{Error, Fault, Result};
 
@@ -57,7 +58,7 @@ pub fn parse(name: &str, text: &str) -> Result<Parsed> {
     }
     let property = Property::find(name).ok_or_else(|| Fault::NoProperty(name.to_owned()))?;
     if property.name.starts_with("default") && property.name.ends_with("quota") {
-        let why = format!("property {} can only be set in a filesystem that exists", property.name);
+        let why = format!("property {} can only be set in an existing filesystem", property.name);
         return Err(Error::bad_property(why));
     }
     if property.read_only && !property.set_once {
@@ -105,37 +106,6 @@ fn parse_number(property: &Property, text: &str) -> Option<u64> {
         "special_small_blocks" if number > most => None,
         _ => Some(number),
     }
-}
-
-/// Parses a number of bytes: `4096`, `128K`, `1.5G`, `10MiB` (`zfs_nicestrtonum`).
-#[must_use]
-pub fn parse_bytes(text: &str) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, suffix) = text.split_at(digits);
-    let mut suffix = suffix.to_ascii_uppercase();
-    for end in ["IB", "B"] {
-        if let Some(short) = suffix.strip_suffix(end)
-            && (end == "B" || !short.is_empty())
-        {
-            suffix = short.to_owned();
-            break;
-        }
-    }
-    let shift = match suffix.as_str() {
-        "" => 0,
-        letter => 10 * (1 + ["K", "M", "G", "T", "P", "E"].iter().position(|unit| *unit == letter)?),
-    };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() || fraction.contains('.') || fraction.len() > 18 || number.ends_with('.') {
-        return None;
-    }
-    let unit = 1_u128 << shift;
-    let part = match fraction {
-        "" => 0,
-        digits => digits.parse::<u128>().ok()? * unit / 10_u128.pow(digits.len() as u32),
-    };
-    let bytes = u128::from(whole.parse::<u64>().ok()?).checked_mul(unit)?.checked_add(part)?;
-    u64::try_from(bytes).ok()
 }
 
 fn parse_user(name: &str, text: &str) -> Result<Parsed> {

@@ -71,7 +71,7 @@ impl PoolSpace {
 
     /// Returns the space after cloned and deduplicated blocks, which saved `before` bytes, save `now` bytes.
     #[must_use]
-    pub fn saving(self, before: u64, now: u64) -> Self {
+    pub(crate) fn saving(self, before: u64, now: u64) -> Self {
         Self { usable_bytes: self.usable_bytes.saturating_sub(before).saturating_add(now) }
     }
 

@@ -26,7 +26,7 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// Fails with `ENOENT` if a dataset does not exist, `EEXIST`, `EXDEV` if two snapshots are of one dataset,
-    /// `ENAMETOOLONG`, `EBUSY` if a dataset was received in part only, and `EAGAIN` if a dataset has a snapshot of this
+    /// `ENAMETOOLONG`, `EBUSY` if a dataset was only partially received, and `EAGAIN` if a dataset has a snapshot of this
     /// transaction group.
     pub fn snapshot(&mut self, names: &[String]) -> Result<Vec<ObjectId>> {
         let mut heads = BTreeSet::new();

@@ -82,10 +82,19 @@ impl WritablePool {
         Ok(())
     }
 
-    /// Returns the wrapping of the datasets whose encryption root is `root`, if its key is loaded.
-    #[must_use]
-    pub fn wrapping(&self, root: ObjectId) -> Option<&Wrapping> {
-        self.wrappings.get(&root)
+    /// Returns the wrapping of the datasets whose encryption root is `root`, if its key is loaded. A clone that became
+    /// the root because it was promoted has the key of the former root.
+    ///
+    /// # Errors
+    /// Fails if the keys of the root cannot be read.
+    pub fn wrapping(&self, root: ObjectId) -> Result<Option<Wrapping>> {
+        if let Some(wrapping) = self.wrappings.get(&root) {
+            return Ok(Some(wrapping.clone()));
+        }
+        let Some(keys) = CryptoKey::of(&*self.dsl().dir_by_object(root)?)? else { return Ok(None) };
+        let mut loaded = self.wrappings.values();
+        let of_root = loaded.find(|wrapping| keys.wrapped.unwrap(&wrapping.key).is_ok());
+        Ok(of_root.map(|wrapping| Wrapping { root: Some(root), ..wrapping.clone() }))
     }
 
     /// Gives a head the keys of a raw stream, like [`Tx::receive_keys`]. With `becomes_root`, it first becomes an

@@ -3,12 +3,15 @@
 //! Filesystems and snapshots are counted once the pool has a limit, in the directory with the limit and in all below
 //! (`dsl_dir_activate_fs_ss_limit`). Users who may set a limit may also exceed it, so that nothing is refused here.
 
+use std::collections::HashSet;
+
 use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zap::Value;
 use zstream_format::errno::Errno;
 
 use super::Tx;
 use super::make::{FILESYSTEM_COUNT, SNAPSHOT_COUNT};
+use super::usage::accounted_change;
 use crate::error::{Error, Result};
 use crate::reader::{DEPTH_MAX, MosReader};
 
@@ -98,40 +101,32 @@ impl Tx<'_> {
     /// Returns the bytes that a directory and those below it can still use (`dsl_dir_space_available`); `None` if that is
     /// unknown.
     pub(super) fn available(&self, dir: ObjectId) -> Result<Option<u64>> {
-        let Some(space) = self.pool_space else { return Ok(None) };
-        let mut above = None;
-        for (_, phys) in self.read().line_up(dir)?.into_iter().rev() {
-            let quota = if phys.quota_bytes == 0 { u64::MAX } else { phys.quota_bytes };
-            above = Some(match above {
-                None => quota.min(space.usable_bytes).saturating_sub(phys.used_bytes),
-                Some(above) => {
-                    // Space that is reserved for the directory is available to it, but not to others.
-                    let reserved = phys.reserved_bytes.saturating_sub(phys.used_bytes);
-                    reserved.saturating_add(above).min(quota.saturating_sub(phys.used_bytes))
-                }
-            });
-        }
-        Ok(above)
+        self.pool_space.map(|space| self.read().available_of(space.usable_bytes, dir, None)).transpose()
     }
 
-    /// Checks that a moved directory fits below quotas and into the pool, where reservations count again
-    /// (`dsl_dir_transfer_possible`). `before` is the space used before the move: a directory that uses no more may
-    /// stay above its quota.
-    pub(super) fn check_moved(&self, before: &[(ObjectId, u64)]) -> Result<()> {
-        for (dir, used_before) in before {
-            let phys = self.read().dir(*dir)?;
-            let of_pool = self.pool_space.filter(|_| phys.parent.is_none()).map(|space| space.usable_bytes);
-            let quota = Some(phys.quota_bytes).filter(|quota| *quota != 0);
-            let Some(limit) = of_pool.into_iter().chain(quota).min() else { continue };
-            if phys.used_bytes > *used_before && phys.used_bytes > limit {
-                let name = self.read().dir_name(*dir)?;
-                return Err(Error::refused(
-                    Errno::ENOSPC,
-                    format!("{name} would use {} bytes, limit {limit}", phys.used_bytes),
-                ));
+    /// Checks that so much used space can move from one directory into another: it has to fit below the quotas there,
+    /// and into the pool, where a reservation that the move leaves unused counts again (`dsl_dir_transfer_possible`).
+    ///
+    /// # Errors
+    /// Fails with `ENOSPC` if it does not fit.
+    pub(super) fn check_transfer(&self, from: ObjectId, to: ObjectId, bytes: u64) -> Result<()> {
+        let targets: HashSet<_> = self.read().line_up(to)?.into_iter().map(|(dir, _)| dir).collect();
+        let (mut change, mut meeting) = (-(bytes as i64), None);
+        for (dir, phys) in self.read().line_up(from)? {
+            if targets.contains(&dir) {
+                meeting = Some((dir, change.unsigned_abs()));
+                break;
             }
+            change = accounted_change(phys.used_bytes, phys.reserved_bytes, change);
         }
-        Ok(())
+        let usable = self.pool_space.map_or(u64::MAX, |space| space.usable_bytes);
+        let available = self.read().available_of(usable, to, meeting)?;
+        if available >= bytes {
+            return Ok(());
+        }
+        let to = self.read().dir_name(to)?;
+        let text = format!("{to} requires {bytes} bytes more, but {available} are available");
+        Err(Error::refused(Errno::ENOSPC, text))
     }
 
     /// Checks that the synced changes do not exceed a quota of the filled directory or of one above it, or the pool's
@@ -180,10 +175,25 @@ impl Tx<'_> {
 }
 
 impl MosReader<'_> {
-    /// Returns the space that a directory and all above it use before a move into it; see
-    /// [`check_moved`](Tx::check_moved).
-    pub(super) fn used_above(self, dir: ObjectId) -> Result<Vec<(ObjectId, u64)>> {
-        Ok(self.line_up(dir)?.into_iter().map(|(dir, phys)| (dir, phys.used_bytes)).collect())
+    /// Returns the bytes that a directory and those below it can still use in a pool with so many usable bytes. `freed`
+    /// names a directory above it, and the bytes that will no longer be used below that one.
+    fn available_of(self, usable: u64, dir: ObjectId, freed: Option<(ObjectId, u64)>) -> Result<u64> {
+        let mut above = None;
+        for (dir, phys) in self.line_up(dir)?.into_iter().rev() {
+            let quota = if phys.quota_bytes == 0 { u64::MAX } else { phys.quota_bytes };
+            let freed = freed.filter(|(at, _)| *at == dir).map_or(0, |(_, bytes)| bytes);
+            let used = phys.used_bytes.saturating_sub(freed);
+            above = Some(match above {
+                None => quota.min(usable).saturating_sub(used),
+                Some(above) => {
+                    // Space that is reserved for the directory is available to it, but not to others.
+                    let reserved = phys.reserved_bytes.saturating_sub(phys.used_bytes);
+                    let above: u64 = u64::saturating_add(reserved, above);
+                    above.saturating_add(freed).min(quota.saturating_sub(used))
+                }
+            });
+        }
+        Ok(above.unwrap_or(usable))
     }
 }
 

@@ -152,6 +152,14 @@ impl WritablePool {
         Ok(self.pool.change(change)?)
     }
 
+    /// Removes entries from the deduplication tables, and returns their number.
+    ///
+    /// # Errors
+    /// Fails like [`PoolWriter::prune_dedup`].
+    pub fn prune_dedup(&mut self, before: u64, limit: usize) -> Result<usize> {
+        Ok(self.pool.prune_dedup(before, limit)?)
+    }
+
     /// Completes the transaction group, and takes a checkpoint of the pool at its end. Returns the transaction group of
     /// the checkpoint.
     ///

@@ -47,6 +47,7 @@ impl Tx<'_> {
     pub fn promote(&mut self, name: &str) -> Result<()> {
         let clone = self.dsl().head(name)?.object();
         let plan = self.read().plan_promotion(clone, name)?;
+        self.check_transfer(plan.origin_dir, plan.dir, plan.moves.used.max(0).unsigned_abs())?;
         self.promote_keys(plan.dir, plan.origin_dir)?;
         let origin = self.read().dataset(plan.origin)?;
         let old_next =
@@ -77,14 +78,12 @@ impl Tx<'_> {
         }
         let snapshots =
             |dir: &DirPhys| if dir.has_breakdown() { Some(dir.breakdown.snapshots) } else { None };
-        let before = self.read().used_above(plan.dir)?;
         let more =
             snapshots(&self.read().dir(plan.dir)?).map_or(0, |old| plan.snapshots.0.wrapping_sub(old) as i64);
         self.move_usage(plan.dir, more, plan.moves)?;
         let less = snapshots(&self.read().dir(plan.origin_dir)?)
             .map_or(0, |old| plan.snapshots.1.wrapping_sub(old) as i64);
         self.move_usage(plan.origin_dir, less, plan.moves.negated())?;
-        self.check_moved(&before)?;
         self.change_dataset(plan.origin, |origin| origin.unique_bytes = plan.unique)?;
         self.remove_livelist(plan.dir)?;
         self.remove_livelist(plan.origin_dir)

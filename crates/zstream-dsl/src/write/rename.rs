@@ -36,9 +36,9 @@ impl Tx<'_> {
         }
         if place.parent != parent {
             self.read().check_rename_keys(dir, place.parent)?;
-            let before = self.read().used_above(place.parent)?;
+            let phys = self.read().dir(dir)?;
+            self.check_transfer(parent, place.parent, phys.used_bytes.max(phys.reserved_bytes))?;
             self.move_counts(dir, parent, place.parent)?;
-            self.check_moved(&before)?;
         }
         let last = old.rsplit('/').next().unwrap_or_default();
         let names = self.read().children_zap(parent)?;

@@ -112,7 +112,7 @@ impl MosReader<'_> {
     pub(super) fn check_not_filled(self, head: ObjectId) -> Result<()> {
         if self.is_filled(head)? {
             let name = self.full_name(head)?;
-            return Err(Error::refused(Errno::EBUSY, format!("{name} was received in part only")));
+            return Err(Error::refused(Errno::EBUSY, format!("{name} was only partially received")));
         }
         Ok(())
     }

@@ -12,7 +12,7 @@
 //! | XDR list | unchanged |
 //!
 //! Swapping twice restores the stream, except for native lists and for blocks that were decompressed or
-//! embedded ([`Report`] counts them).
+//! embedded ([`ByteswapReport`] counts them).
 //!
 //! The type of an embedded block is known from the preceding OBJECT record. Senders write it directly before
 //! the data of an object, so one object is remembered. Only data that a redaction had left out is sent without
@@ -40,7 +40,7 @@ const LIST_ALIGN: usize = 8;
 /// The conversions besides swapping, which a second run does not undo.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Report {
+pub struct ByteswapReport {
     /// The number of native lists that were encoded again in XDR.
     pub lists: u64,
     /// The number of blocks that were decompressed.
@@ -85,7 +85,7 @@ impl From<ByteswapError> for Fault {
 /// # Errors
 /// Fails if the input is truncated or corrupt, if it has a block that cannot be swapped, and if the output fails.
 /// The output written so far has no END then.
-pub fn byteswap(source: impl Read, sink: impl Write) -> Result<Report, EditError> {
+pub fn byteswap(source: impl Read, sink: impl Write) -> Result<ByteswapReport, EditError> {
     let mut reader = StreamReader::new(source);
     let mut writer = StreamWriter::new(sink);
     let mut swapper = Swapper::default();
@@ -96,33 +96,27 @@ pub fn byteswap(source: impl Read, sink: impl Write) -> Result<Report, EditError
         writer.write(&header, &payload).map_err(EditError::Output)?;
     }
     writer.finish().map_err(EditError::Output)?;
-    Ok(Report { padding_bytes: reader.padding(), ..swapper.report })
+    Ok(ByteswapReport { padding_bytes: reader.padding(), ..swapper.report })
 }
 
 /// A converter that swaps the records of a stream one by one.
 #[derive(Debug, Default)]
-pub struct Swapper {
+struct Swapper {
     raw: bool,
     /// `true` if the source is redacted: data may be sent without its OBJECT.
     from_redacted: bool,
     /// The number, the type, and the bonus type of the last OBJECT.
     object: Option<(ObjectId, ObjectType, ObjectType)>,
-    report: Report,
+    report: ByteswapReport,
 }
 
 impl Swapper {
-    /// The conversions so far besides swapping.
-    #[must_use]
-    pub fn report(&self) -> Report {
-        self.report
-    }
-
     /// Returns the header and payload of the next record in the other byte order. The checksums in the header are
     /// only swapped; the writer must compute them again.
     ///
     /// # Errors
     /// Fails if a list or block cannot be swapped.
-    pub fn swap<'a>(&mut self, record: &Record<'a>) -> Result<(Header, Cow<'a, [u8]>), Fault> {
+    fn swap<'a>(&mut self, record: &Record<'a>) -> Result<(Header, Cow<'a, [u8]>), Fault> {
         let from = record.header.order();
         let mut header = record.header.clone();
         header.byteswap();

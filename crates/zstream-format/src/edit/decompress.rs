@@ -7,16 +7,16 @@
 //! | --- | --- | --- |
 //! | an algorithm | decompresses to the size of the block | the block, marked as uncompressed |
 //! | `OFF` | as long as the block | the same payload, marked as uncompressed |
-//! | either | anything else | unchanged, reported in [`Outcome`] |
+//! | either | anything else | unchanged, reported in [`DecompressOutcome`] |
 //!
 //! The features in BEGIN do not change: when it is written, the number of blocks that stay compressed is not
 //! known, and a feature may be set but not used.
 //!
 //! ```
-//! use zstream_format::edit::decompress::{Blocks, decompress};
+//! use zstream_format::edit::{DecompressBlocks, decompress};
 //!
 //! let stream = include_bytes!("../../tests/data/small.zfs");
-//! let (copy, _) = decompress(&stream[..], Vec::new(), &Blocks::new(), |_, _, _| {})?;
+//! let (copy, _) = decompress(&stream[..], Vec::new(), &DecompressBlocks::new(), |_, _, _| {})?;
 //! assert!(copy == stream, "nothing was named, nothing changes");
 //! # Ok::<(), zstream_format::edit::EditError>(())
 //! ```
@@ -35,12 +35,12 @@ use crate::record::{self, Body};
 use crate::stream::{Fault, StreamReader, StreamWriter};
 
 /// The blocks to decompress, by object and offset in bytes, with the algorithm of each.
-pub type Blocks = HashMap<(ObjectId, u64), CompressionType>;
+pub type DecompressBlocks = HashMap<(ObjectId, u64), CompressionType>;
 
 /// The outcome for a requested block.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Outcome {
+pub enum DecompressOutcome {
     /// The block was decompressed.
     Decompressed,
     /// The block was marked as uncompressed.
@@ -62,7 +62,7 @@ pub enum Outcome {
 /// What was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Summary {
+pub struct DecompressSummary {
     /// The number of zeros after the last END of the input, which are not copied.
     pub padding_bytes: u64,
 }
@@ -75,9 +75,9 @@ pub struct Summary {
 pub fn decompress<R: Read, W: Write>(
     source: R,
     sink: W,
-    blocks: &Blocks,
-    mut told: impl FnMut(ObjectId, u64, &Outcome),
-) -> Result<(W, Summary), EditError> {
+    blocks: &DecompressBlocks,
+    mut told: impl FnMut(ObjectId, u64, &DecompressOutcome),
+) -> Result<(W, DecompressSummary), EditError> {
     let mut raw = false;
     let mut reader = StreamReader::new(source);
     let sink = rewrite(&mut reader, StreamWriter::new(sink), |record, writer| {
@@ -93,7 +93,8 @@ pub fn decompress<R: Read, W: Write>(
         let Some(kind) = blocks.get(&(write.object, write.offset)) else {
             return Ok(writer.write(record.header, record.payload)?);
         };
-        let (outcome, block) = if raw { (Outcome::Raw, None) } else { plain(&write, *kind, record.payload)? };
+        let (outcome, block) =
+            if raw { (DecompressOutcome::Raw, None) } else { plain(&write, *kind, record.payload)? };
         told(write.object, write.offset, &outcome);
         match block {
             Some(block) => {
@@ -104,7 +105,7 @@ pub fn decompress<R: Read, W: Write>(
         }
         Ok(())
     })?;
-    Ok((sink, Summary { padding_bytes: reader.padding() }))
+    Ok((sink, DecompressSummary { padding_bytes: reader.padding() }))
 }
 
 /// Decompresses a payload, or returns the reason why it stays as it is.
@@ -112,17 +113,17 @@ fn plain(
     write: &record::Write,
     kind: CompressionType,
     payload: &[u8],
-) -> Result<(Outcome, Option<Vec<u8>>), Fault> {
+) -> Result<(DecompressOutcome, Option<Vec<u8>>), Fault> {
     if kind == CompressionType::OFF {
         let (payload_len, logical_size) = (payload.len() as u64, write.logical_size);
         if payload_len != logical_size {
-            return Ok((Outcome::NotPlain { payload_len, logical_size }, None));
+            return Ok((DecompressOutcome::NotPlain { payload_len, logical_size }, None));
         }
-        return Ok((Outcome::Reset, Some(payload.to_vec())));
+        return Ok((DecompressOutcome::Reset, Some(payload.to_vec())));
     }
     match plain_block(write, kind, payload) {
-        Ok(block) => Ok((Outcome::Decompressed, Some(block))),
-        Err(DecompressFault::Codec(error)) => Ok((Outcome::Failed(error), None)),
+        Ok(block) => Ok((DecompressOutcome::Decompressed, Some(block))),
+        Err(DecompressFault::Codec(error)) => Ok((DecompressOutcome::Failed(error), None)),
         Err(DecompressFault::Stream(fault)) => Err(fault),
     }
 }

@@ -8,23 +8,28 @@
 //! - it makes one pass over the stream in bounded memory (unless the edit documents otherwise);
 //! - it verifies the checksums of the input and ends with the first fault; the output written so far has no END,
 //!   so that it cannot be mistaken for a complete stream;
-//! - the output is in the byte order of the input (except in [`byteswap`]), and a record without a checksum stays
+//! - the output is in the byte order of the input (except in [`byteswap()`]), and a record without a checksum stays
 //!   without one ([`Trailers::AsGiven`](crate::stream::Trailers::AsGiven)): unchanged parts are identical to the bit;
 //! - zeros after the last END, which pad the last block of a tape or device, are not copied: the edit reports their number;
 //! - the key of a WRITE (`drr_key`) stays: it describes the block at the source, and receivers ignore it.
 
-pub mod byteswap;
-pub mod decompress;
+mod byteswap;
+mod decompress;
+mod error;
 #[cfg(feature = "parallel")]
-pub mod recompress;
-pub mod redup;
+mod recompress;
+mod redup;
 #[cfg(feature = "gzip")]
 pub mod resume;
-pub mod select;
+mod select;
 
-mod error;
-
+pub use byteswap::{ByteswapError, ByteswapReport, byteswap};
+pub use decompress::{DecompressBlocks, DecompressOutcome, DecompressSummary, decompress};
 pub use error::EditError;
+#[cfg(feature = "parallel")]
+pub use recompress::{Recompress, RecompressSummary};
+pub use redup::{RedupSummary, redup};
+pub use select::{Selected, SelectedForm, Selection, Selector, select};
 
 use std::io::{Read, Write};
 

@@ -22,7 +22,7 @@
 //!
 //! ```
 //! use zstream_format::algorithm::CompressionType;
-//! use zstream_format::edit::recompress::Recompress;
+//! use zstream_format::edit::Recompress;
 //!
 //! let stream = include_bytes!("../../tests/data/small.zfs");
 //! let how = Recompress { kind: CompressionType::LZJB, level: None };
@@ -63,7 +63,7 @@ pub struct Recompress {
 /// The numbers of substreams that were recompressed and copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Summary {
+pub struct RecompressSummary {
     /// The number of substreams whose blocks were recompressed.
     pub substreams: u64,
     /// The number of raw substreams, which were copied.
@@ -72,7 +72,7 @@ pub struct Summary {
     pub padding_bytes: u64,
 }
 
-impl Summary {
+impl RecompressSummary {
     /// Counts a substream by its features; `None` is a package.
     fn count(&mut self, features: Option<FeatureFlags>) {
         match features {
@@ -106,10 +106,10 @@ impl Recompress {
     ///
     /// # Errors
     /// Fails if the stream is corrupt, if a block does not decompress, on a WRITE_BYREF, and if writing fails.
-    pub fn run<R: Read, W: Write>(&self, source: R, sink: W) -> Result<(W, Summary), EditError> {
+    pub fn run<R: Read, W: Write>(&self, source: R, sink: W) -> Result<(W, RecompressSummary), EditError> {
         let mut reader = StreamReader::new(source);
         let mut writer = StreamWriter::new(sink);
-        let mut summary = Summary::default();
+        let mut summary = RecompressSummary::default();
         let mut raw = false;
         let max_jobs = rayon::current_num_threads() + 1;
         rayon::in_place_scope(|scope| {

@@ -23,7 +23,7 @@ use crate::stream::{Fault, StreamReader, StreamWriter};
 /// The numbers of records and references of a converted stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Summary {
+pub struct RedupSummary {
     /// The number of records in the stream.
     pub records: u64,
     /// The number of records that were references.
@@ -52,9 +52,9 @@ pub fn redup<R: Read, W: Write>(
     source: R,
     mut read_at: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
     sink: W,
-) -> Result<(W, Summary), EditError> {
+) -> Result<(W, RedupSummary), EditError> {
     let mut index: HashMap<Key, u64> = HashMap::new();
-    let mut summary = Summary::default();
+    let mut summary = RedupSummary::default();
     let mut payload = Vec::new();
     let mut reader = StreamReader::new(source);
     let sink = rewrite(&mut reader, StreamWriter::new(sink), |record, writer| {

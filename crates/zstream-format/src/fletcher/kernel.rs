@@ -40,7 +40,7 @@ static CHOICE: OnceLock<(Kernel, Kernel)> = OnceLock::new();
 
 impl Kernel {
     /// The kernel that sums word by word, on any processor.
-    pub const PORTABLE: Self = Self(Kind::Portable);
+    pub(crate) const PORTABLE: Self = Self(Kind::Portable);
 
     /// Returns all kernels that this processor can run, slowest first.
     pub fn available() -> impl Iterator<Item = Self> {
@@ -61,7 +61,7 @@ impl Kernel {
     /// Returns the fastest kernel for inputs of `len` bytes. The processor is examined once.
     #[must_use]
     #[inline]
-    pub fn for_len(len: usize) -> Self {
+    pub(crate) fn for_len(len: usize) -> Self {
         if len < SHORT_BYTES {
             return Self::PORTABLE;
         }

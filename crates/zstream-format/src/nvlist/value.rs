@@ -78,7 +78,7 @@ impl DataType {
     /// Returns `true` if a pair of this type can have any number of elements. The count is 0 for
     /// [`DataType::Boolean`] and 1 for every other type that is not an array.
     #[must_use]
-    pub fn is_array(self) -> bool {
+    pub(crate) fn is_array(self) -> bool {
         use DataType as T;
         match self {
             T::ByteArray | T::Int8Array | T::Uint8Array | T::BooleanArray | T::StringArray | T::ListArray => {
@@ -258,7 +258,7 @@ impl NvValue {
 
     /// The number of elements: 0 for [`NvValue::Boolean`], 1 for other types that are not arrays.
     #[must_use]
-    pub fn element_count(&self) -> usize {
+    pub(crate) fn element_count(&self) -> usize {
         match self {
             Self::Boolean => 0,
             Self::ByteArray(values) | Self::Uint8Array(values) => values.len(),

@@ -27,7 +27,7 @@ use crate::stream::Fault;
 
 /// The position of the next record in the structure of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Section {
+pub(crate) enum Section {
     /// Before the first stream, or after a complete one.
     Outside,
     /// After the BEGIN of a package, before its END.
@@ -80,7 +80,7 @@ impl Default for Chain {
 impl Chain {
     /// The position of the next record.
     #[must_use]
-    pub fn section(&self) -> Section {
+    pub(crate) fn section(&self) -> Section {
         self.section
     }
 

@@ -15,13 +15,15 @@ mod chain;
 mod error;
 mod follow;
 mod padding;
+#[cfg(feature = "parallel")]
+mod parallel;
 mod reader;
 mod writer;
 
-pub use chain::{Chain, Role, Section};
+pub(crate) use chain::Section;
+pub use chain::{Chain, Role};
 pub use error::{Error, Fault, PayloadFault};
+#[cfg(feature = "parallel")]
+pub use parallel::{ParallelReader, ReadAt, View};
 pub use reader::{Checking, Record, StreamReader};
 pub use writer::{Sealer, StreamWriter, Trailers};
-
-#[cfg(feature = "parallel")]
-pub mod parallel;

@@ -7,7 +7,7 @@ use crate::place::Place;
 use crate::record::{HEADER_LEN, Header, TRAILER_OFFSET};
 use crate::stream::follow::{Follower, Judged};
 use crate::stream::padding::{is_padding, is_zero, zeros_of};
-use crate::stream::{Error, Fault, Role, Section};
+use crate::stream::{Error, Fault, Role};
 
 /// The number of bytes that are requested from the source at a time if records are small.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -140,12 +140,6 @@ impl<R: Read> StreamReader<R> {
     #[must_use]
     pub fn verified(&self) -> u64 {
         self.follower.verified
-    }
-
-    /// The position of the next record in the structure of the stream.
-    #[must_use]
-    pub fn section(&self) -> Section {
-        self.follower.chain.section()
     }
 
     /// The number of complete streams so far; a package counts as one.

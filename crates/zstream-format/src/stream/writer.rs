@@ -121,7 +121,7 @@ impl Sealer {
 
     /// The position of the next record in the structure of the stream.
     #[must_use]
-    pub fn section(&self) -> Section {
+    pub(crate) fn section(&self) -> Section {
         self.chain.section()
     }
 }
@@ -166,7 +166,7 @@ impl<W: Write> StreamWriter<W> {
 
     /// The position of the next record in the structure of the stream.
     #[must_use]
-    pub fn section(&self) -> Section {
+    pub(crate) fn section(&self) -> Section {
         self.sealer.section()
     }
 

@@ -21,9 +21,9 @@ use crate::judge::{self, Breach, Judge, Limits, Terms};
 use crate::nvlist::NvList;
 use crate::place::Place;
 use crate::record::{Begin, Body, WriteEmbedded};
-#[cfg(feature = "parallel")]
-use crate::stream::parallel::{ParallelReader, ReadAt};
 use crate::stream::{Error, Fault, Record, Role};
+#[cfg(feature = "parallel")]
+use crate::stream::{ParallelReader, ReadAt};
 
 /// The lowest offset at which an embedded block of an object with a spill block is that spill block, sent in the
 /// wrong record (OpenZFS issue 18239): the offset is -2 blocks, and no block is larger than 16 MiB.

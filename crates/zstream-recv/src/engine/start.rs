@@ -205,7 +205,7 @@ impl Receiving<'_> {
         let locked = || PoolError::from(PoolFault::Encrypted { what: "the dataset above".to_owned() });
         let wrapping = match (own, above) {
             (Some(own), _) => own.wrapping.clone(),
-            (None, Some(above)) => self.pool.wrapping(above.root).cloned().ok_or_else(locked)?,
+            (None, Some(above)) => self.pool.wrapping(above.root)?.ok_or_else(locked)?,
             (None, None) => return Err(Refusal::KeyMissing("no dataset above has a key").into()),
         };
         let location = own.map(|own| own.location.as_str());

@@ -2,6 +2,7 @@
 
 mod damage;
 mod references;
+mod text;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

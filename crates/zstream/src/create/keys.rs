@@ -25,7 +25,7 @@ const ENCRYPTION_OFF: u64 = 2;
 
 /// The key in the file of a `keylocation`; none if it does not name a file.
 #[must_use]
-pub fn key_at(location: &str) -> Option<Result<Secret>> {
+pub(crate) fn key_at(location: &str) -> Option<Result<Secret>> {
     let path = location.strip_prefix("file://")?;
     Some(fs::read(path).map(Secret::new).map_err(|source| Error::File { path: path.into(), source }))
 }
@@ -175,7 +175,7 @@ impl EncryptionProperties {
     ///
     /// # Errors
     /// The properties are not consistent; the key cannot be read, or has another format.
-    pub fn changed_key(
+    pub(crate) fn changed_key(
         &self,
         pool: &mut WritablePool,
         name: &str,

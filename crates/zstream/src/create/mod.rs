@@ -6,15 +6,18 @@ mod reservation;
 
 use zstream_dmu::zap::{NormFlags, Value};
 use zstream_dsl::error::Error as DatasetError;
-use zstream_dsl::prop::{Parsed, Types, parse, parse_assignment, parse_bytes};
+use zstream_dsl::prop::{Parsed, Types, parse, parse_assignment};
 use zstream_dsl::write::{Setting, WritablePool};
+use zstream_format::number::parse_bytes;
 use zstream_format::object_type::ObjsetType;
 use zstream_zpl::create::{NewFilesystem, create_filesystem, create_volume};
 use zstream_zpl::settings::{has_master_node, setting};
 
-pub use self::keys::{EncryptionProperties, key_at};
+pub use self::keys::EncryptionProperties;
+pub(crate) use self::keys::key_at;
 pub use self::pool::NewPool;
-pub use self::reservation::{resize_volume, volume_reservation};
+pub use self::reservation::resize_volume;
+use self::reservation::volume_reservation;
 pub use crate::error::MemberFault;
 
 use crate::error::Result;
@@ -212,7 +215,7 @@ fn bad_size(text: &str) -> DatasetError {
 ///
 /// # Errors
 /// As [`NewDataset::create`].
-pub fn create_parents(pool: &mut WritablePool, name: &str, keys: &dyn Keys) -> Result<Vec<String>> {
+pub(crate) fn create_parents(pool: &mut WritablePool, name: &str, keys: &dyn Keys) -> Result<Vec<String>> {
     let mut made = Vec::new();
     for above in name.match_indices('/').filter_map(|(end, _)| name.get(..end)) {
         if pool.dsl().find_dir(above)?.is_none() {

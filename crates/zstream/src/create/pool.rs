@@ -40,6 +40,7 @@ use crate::place::{Keys, PoolPlace};
 /// # }
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct NewPool {
     name: String,
     tops: Vec<TopSpec<String>>,
@@ -190,7 +191,7 @@ impl NewPool {
             let leaves = leaves.into_iter().map(&mut open).collect::<Result<_>>()?;
             opened.push(TopSpec { class, shape, leaves });
         }
-        let PoolProperties { ashift, comment, compatibility, stored, features } = properties;
+        let PoolProperties { ashift, comment, compatibility, stored, features, .. } = properties;
         let random = match seed {
             Some(seed) => Random::from_seed(seed),
             None => Random::system().map_err(PoolError::from)?,

@@ -19,7 +19,7 @@ const INDIRECT_BYTES: u64 = 128 << 10;
 /// The number of bytes to reserve so that a volume can be written completely: its data, with the overhead of raidz
 /// for small blocks, and its metadata (`zvol_volsize_to_reservation`).
 #[must_use]
-pub fn volume_reservation(pool: &WritablePool, size: u64, block: u64, copies: u64) -> u64 {
+pub(crate) fn volume_reservation(pool: &WritablePool, size: u64, block: u64, copies: u64) -> u64 {
     let blocks = size / block;
     let data = pool
         .pool()

@@ -11,8 +11,7 @@ use std::io::{self, Read, Write};
 use zstream_format::judge::{self, Limits, Terms};
 use zstream_format::nvlist::NvList;
 use zstream_format::record::{Begin, Body, HEADER_LEN, RecordType};
-use zstream_format::stream::parallel::ParallelReader;
-use zstream_format::stream::{Error as StreamError, Fault, Record, Role, StreamReader};
+use zstream_format::stream::{Error as StreamError, Fault, ParallelReader, Record, Role, StreamReader};
 
 use self::line::{hex, line};
 use crate::error::{Error, Result};

@@ -4,6 +4,7 @@
 mod archive;
 #[cfg_attr(not(unix), path = "tree_elsewhere.rs")]
 mod tree;
+mod walk;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -80,7 +81,7 @@ pub fn to_directory_with<P: AsRef<[u8]>>(
 ) -> Result<Extracted> {
     let paths = paths.iter().map(|path| parts(path.as_ref())).collect::<Result<Vec<_>>>()?;
     let mut tree = Tree::open(directory, *options)?;
-    let mut report = Report::new(control);
+    let mut report = Report { is_kept: true, ..Report::new(control) };
     for path in &paths {
         tree.restore(fs, path, &mut report)?;
     }
@@ -134,14 +135,13 @@ pub fn to_image(set: &dyn ObjectSet, path: &Path, control: &mut Control<'_>) -> 
 struct Report<'a, 'c> {
     outcome: Extracted,
     control: &'a mut Control<'c>,
-    /// The path of the file that was skipped because of the cancellation.
-    #[cfg_attr(not(unix), expect(dead_code, reason = "of extraction into a directory"))]
-    cancelled_at: Option<Vec<u8>>,
+    /// Whether what was restored is kept if it is cancelled.
+    is_kept: bool,
 }
 
 impl<'a, 'c> Report<'a, 'c> {
     fn new(control: &'a mut Control<'c>) -> Self {
-        Self { outcome: Extracted::default(), control, cancelled_at: None }
+        Self { outcome: Extracted::default(), control, is_kept: false }
     }
 
     /// Counts a restored item.
@@ -161,10 +161,12 @@ impl<'a, 'c> Report<'a, 'c> {
         *self.outcome.left_out.entry(what).or_default() += 1;
     }
 
-    /// Reports that it was cancelled before what is at `next`.
-    #[cfg_attr(not(unix), expect(dead_code, reason = "of extraction into a directory"))]
+    /// Returns the error of a cancellation before the item at `next`. If what was restored is kept, reports how far it
+    /// came.
     fn cancelled(&mut self, next: &[u8]) -> Error {
-        self.control.event(Event::Cancelled { next, extracted: &self.outcome });
+        if self.is_kept {
+            self.control.event(Event::Cancelled { next, extracted: &self.outcome });
+        }
         Error::Cancelled
     }
 

@@ -38,4 +38,4 @@ mod zfs;
 
 pub use self::pool::{check, group, pool};
 pub use self::stream::{ignored, not_opened, received, resume, summary, tree_change, verdict};
-pub use self::zfs::{JsonProperty, PoolHead, PoolMember, datasets, pool_properties};
+pub use self::zfs::{JsonProperty, PoolMember, datasets, pool_properties};

@@ -1,5 +1,6 @@
 //! Datasets and pools as `zfs list -j`, `zfs get -j` and `zpool get -j` print them, in their order.
 
+use zstream_dmu::pool::Pool;
 use zstream_dsl::prop::{PropertyValue, Props, Source, Types};
 
 use crate::list::PropertyName;
@@ -56,30 +57,12 @@ fn version(command: &str) -> String {
     ])
 }
 
-/// A pool without its properties.
-#[derive(Debug)]
-pub struct PoolHead<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Its health.
-    pub state: &'a str,
-    /// Its guid.
-    pub guid: u64,
-    /// Its transaction group.
-    pub txg: u64,
-}
-
 /// A property of a pool: name, value, kind of source.
 pub type PoolMember = (String, String, &'static str);
 
 /// One line with the properties of a pool, as `command` prints it; with `as_int`, numbers are not text.
 #[must_use]
-pub fn pool_properties(
-    command: &str,
-    head: &PoolHead<'_>,
-    properties: &[PoolMember],
-    as_int: bool,
-) -> String {
+pub fn pool_properties(command: &str, pool: &Pool, properties: &[PoolMember], as_int: bool) -> String {
     let number = |name: &str, value: u64| (name.to_owned(), number_or_text(&value.to_string(), as_int));
     let values = properties.iter().map(|(name, value, source)| {
         let source = object([text("type", &source.to_ascii_uppercase()), text("data", "-")]);
@@ -87,16 +70,16 @@ pub fn pool_properties(
         (name.clone(), object([value, ("source".to_owned(), source)]))
     });
     let members = [
-        text("name", head.name),
+        text("name", pool.name()),
         text("type", "POOL"),
-        text("state", head.state),
-        number("pool_guid", head.guid),
-        number("txg", head.txg),
+        text("state", &pool.health().to_string()),
+        number("pool_guid", pool.guid().0),
+        number("txg", pool.txg().0),
         number("spa_version", 5000),
         number("zpl_version", 5),
         ("properties".to_owned(), object(values)),
     ];
-    let pools = object([(head.name.to_owned(), object(members))]);
+    let pools = object([(pool.name().to_owned(), object(members))]);
     object([("output_version".to_owned(), version(command)), ("pools".to_owned(), pools)]) + "\n"
 }
 

@@ -23,6 +23,7 @@ use crate::text::Column;
 
 /// A selection of datasets of a pool.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Selection<'a> {
     /// Names of datasets; if empty, all datasets of the pool.
     pub names: &'a [String],
@@ -343,7 +344,7 @@ pub fn by_name(a: &Props, b: &Props) -> Ordering {
 ///
 /// # Errors
 /// The pool cannot be read.
-pub fn all_properties(props: &Props) -> Result<Vec<(PropertyName, PropertyValue)>> {
+pub(crate) fn all_properties(props: &Props) -> Result<Vec<(PropertyName, PropertyValue)>> {
     let mut all = Vec::new();
     for property in PROPERTIES.iter().filter(|property| !property.hidden) {
         if let Some(found) = props.get(property)? {

@@ -36,7 +36,7 @@ pub fn owner(fs: &Filesystem<'_>, id: Fuid) -> String {
 
 /// A time in UTC; before 1970 the number of seconds.
 #[must_use]
-pub fn file_time(time: Time) -> String {
+fn file_time(time: Time) -> String {
     match u64::try_from(time.seconds) {
         Ok(seconds) => Utc(seconds).to_string(),
         Err(_) => format!("{}s", time.seconds),

@@ -12,7 +12,7 @@ use std::fmt;
 use zstream_format::shown::Shown;
 
 pub use self::escapes::Escapes;
-pub use self::file::{file_time, long_line, mode, owner};
+pub use self::file::{long_line, mode, owner};
 pub use self::table::{Column, table};
 pub use self::time::{Clock, Utc};
 

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use crate::edit::records;
-use zstream_format::edit::byteswap::{Report, byteswap};
 use zstream_format::edit::resume::{Next, find};
-use zstream_format::edit::select::{SelectedForm, Selector, select};
+use zstream_format::edit::{ByteswapReport, SelectedForm, Selector, byteswap, select};
 use zstream_format::record::Body;
 use zstream_format::stream::StreamReader;
 use zstream_format::summary::summarize;
@@ -45,9 +44,9 @@ pub(super) fn run_byteswap(input: &[u8]) {
     };
     let Ok((once, report)) = swap(input) else { return };
     let (twice, again) = swap(&once).expect("what was swapped can be swapped back");
-    assert_eq!(again, Report::default());
+    assert_eq!(again, ByteswapReport::default());
     let padding = report.padding_bytes as usize;
-    let mut unchanged = Report::default();
+    let mut unchanged = ByteswapReport::default();
     unchanged.padding_bytes = report.padding_bytes;
     let changed = report != unchanged;
     assert!(changed || twice == input[..input.len() - padding], "there and back");

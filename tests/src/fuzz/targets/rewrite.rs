@@ -3,10 +3,7 @@
 use super::super::corpus;
 use crate::edit::{as_openzfs, deduplicated, records};
 use zstream_format::algorithm::CompressionType;
-use zstream_format::edit::EditError;
-use zstream_format::edit::decompress::{Blocks, decompress};
-use zstream_format::edit::recompress::Recompress;
-use zstream_format::edit::redup::redup;
+use zstream_format::edit::{DecompressBlocks, EditError, Recompress, decompress, redup};
 use zstream_format::record::Body;
 
 /// The small streams, and dedup'd ones.
@@ -30,7 +27,7 @@ fn recompressed(input: &[u8], kind: CompressionType) -> Result<Vec<u8>, EditErro
 /// Compressed and decompressed is decompressed; with nothing to decompress a stream stays as it is; what was converted has
 /// no references left, and stays as it is when it is converted again. What one edit refuses as a stream, all refuse.
 pub(super) fn run(input: &[u8]) {
-    let copied = decompress(input, Vec::new(), &Blocks::new(), |_, _, _| {});
+    let copied = decompress(input, Vec::new(), &DecompressBlocks::new(), |_, _, _| {});
     if let Ok((copied, summary)) = &copied {
         let (stream, padding) = input.split_at(input.len() - summary.padding_bytes as usize);
         assert!(copied == stream && padding.iter().all(|byte| *byte == 0), "with nothing to decompress");

@@ -5,8 +5,7 @@ use crate::edit::{Piece, rechained, records};
 use std::io::{Cursor, Read};
 use zstream_format::nvlist::{NvList, NvValue};
 use zstream_format::record::{HEADER_LEN, Header};
-use zstream_format::stream::parallel::ParallelReader;
-use zstream_format::stream::{Checking, Error, StreamReader, StreamWriter};
+use zstream_format::stream::{Checking, Error, ParallelReader, StreamReader, StreamWriter};
 
 /// Half of the time bytes are damaged as they lie, which the first checksum sees. Otherwise records are: changed, doubled,
 /// left out, moved, and the checksums made right again, so that what is behind them is reached.

@@ -4,16 +4,20 @@ mod check;
 mod groups;
 mod properties;
 
-use zstream::describe::{DatasetDescription, PoolDescription, VdevDescription, errata_lines};
+use zstream::Prune;
+use zstream::describe::PoolDescription;
 
 use super::pool_create;
 use crate::failure::Failure;
 use crate::output;
 use crate::pool::PoolOptions;
-use crate::text::line;
 
-/// The arguments of `zstream pool`.
+/// Creates, shows, changes, checks or exports a pool
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  zstream -d disk.img pool show
+  zstream -d /dev/sdb -d /dev/sdc pool check tank")]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -47,7 +51,7 @@ Examples:
     ///
     /// The checkpoint preserves the whole state of the pool: later changes keep the blocks that it needs. `--checkpoint`
     /// before a verb reads it, and `zpool import --rewind-to-checkpoint` returns to it. A pool has one checkpoint at
-    /// most. Needs feature@zpool_checkpoint.
+    /// most. Requires feature@zpool_checkpoint.
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img pool checkpoint tank
@@ -61,9 +65,32 @@ Examples:
         #[arg(value_name = "POOL")]
         pool: String,
     },
+    /// Removes entries that share nothing from the deduplication tables
+    ///
+    /// An entry with one reference takes space in the table and shares nothing until its content is written again. Its
+    /// block stays, and is freed like one that was not deduplicated. Works on fast tables (feature@fast_dedup). With
+    /// dedup_table_quota, a pool limits the size of its tables instead.
+    #[command(
+        group(clap::ArgGroup::new("which").required(true)),
+        after_long_help = "\
+Examples:
+  zstream -d disk.img pool ddtprune -d 90 tank
+  zstream -d disk.img pool ddtprune -p 25 tank"
+    )]
+    Ddtprune {
+        /// Remove entries that have had one reference for so many days
+        #[arg(short, value_name = "DAYS", group = "which", value_parser = clap::value_parser!(u32))]
+        days: Option<u32>,
+        /// Remove so many percent of the entries with one reference, the oldest first
+        #[arg(short, value_name = "PERCENT", group = "which", value_parser = clap::value_parser!(u8).range(1..=100))]
+        percent: Option<u8>,
+        /// Name of the pool
+        #[arg(value_name = "POOL")]
+        pool: String,
+    },
     /// Shows properties of the pool, and its features
     ///
-    /// The output has the format of `zpool get`. Values that are known only of an imported pool are shown as `-`.
+    /// The output has the format of `zpool get`. Values that exist only for an imported pool are shown as `-`.
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img pool get all
@@ -71,8 +98,8 @@ Examples:
     Get(properties::Get),
     /// Sets properties of the pool, or enables features
     ///
-    /// PROPERTY is one of autoexpand, autoreplace, autotrim, ashift, bootfs, comment, compatibility, delegation,
-    /// failmode, listsnapshots, a user property (its name contains a colon; without a value it is removed), or
+    /// PROPERTY is one of autoexpand, autoreplace, autotrim, ashift, bootfs, comment, compatibility,
+    /// dedup_table_quota, delegation, failmode, listsnapshots, a user property (its name contains a colon; without a value it is removed), or
     /// feature@NAME, whose only value is `enabled`. A feature cannot be disabled again.
     #[command(after_long_help = "\
 Examples:
@@ -82,9 +109,9 @@ Examples:
     /// Enables the features of a new pool in an existing one
     ///
     /// Enables the features that `pool create` would enable: those of the property `compatibility`, or else those that
-    /// OpenZFS 2.1 does not require to be known. This cannot be undone: programs that do not know the features may no
-    /// longer be able to change or read the pool. Without POOL and -a, prints the features that would be enabled in each
-    /// pool. Pools of versions 1 to 28 are not upgraded.
+    /// OpenZFS 2.1 supports. This cannot be undone: programs that do not know the features may no longer be able to
+    /// change or read the pool. Without POOL and -a, prints the features that would be enabled in each pool. Pools of
+    /// versions 1 to 28 are not upgraded.
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img pool upgrade
@@ -107,7 +134,7 @@ Examples:
         json: bool,
         /// List the transaction groups that can still be opened, newest first, with what is lost in each
         ///
-        /// The pool and each dataset is opened as of each group; the content of datasets is not read. `--txg` before the
+        /// The pool and each dataset are opened as of each group; the content of datasets is not read. `--txg` before the
         /// verb opens one of them. With --json, one object per line. Keys: txg, time, sound, datasets, unreadable, error.
         #[arg(long)]
         txgs: bool,
@@ -148,6 +175,12 @@ impl Args {
                 Ok(())
             }
             Command::Checkpoint { discard, pool } => properties::checkpoint(options, pool, *discard),
+            Command::Ddtprune { days, percent, pool } => {
+                let older = days.map(|days| Prune::Older(u64::from(days) * 86400));
+                let prune = older.or(percent.map(Prune::Percent));
+                let prune = prune.ok_or_else(|| Failure::usage("expected -d DAYS or -p PERCENT"))?;
+                properties::ddtprune(options, pool, prune)
+            }
             Command::Get(args) => args.run(options),
             Command::Set(args) => args.run(options),
             Command::Upgrade { all: true, .. } => properties::upgrade_all(options),
@@ -157,11 +190,7 @@ impl Args {
             Command::Show { json, txgs: false, pool } => {
                 let pool = PoolDescription::of(&options.open(pool.as_deref())?)?;
                 pool.unreadable.iter().for_each(|error| eprintln!("zstream: {error}"));
-                output::print(&if *json {
-                    format!("{}\n", zstream::json::pool(&pool))
-                } else {
-                    show_text(&pool)
-                })
+                output::print(&if *json { format!("{}\n", zstream::json::pool(&pool)) } else { pool.text() })
             }
             Command::Check { json, verbose, pool } => {
                 let form = check::CheckFormat { json: *json, verbose: *verbose };
@@ -169,35 +198,4 @@ impl Args {
             }
         }
     }
-}
-
-fn show_text(pool: &PoolDescription) -> String {
-    let mut text = format!(
-        "name:     {}\nguid:     {}\nstate:    {}\nhealth:   {}\nversion:  {}\ntxg:      {}\nvdevs:\n",
-        line(&pool.name),
-        pool.guid.0,
-        pool.state,
-        pool.health,
-        pool.version,
-        pool.txg.0
-    );
-    pool.vdevs.iter().for_each(|top| vdev_text(&mut text, top, 1));
-    for state in ["active", "enabled"] {
-        let names = pool.features.iter().filter(|feature| feature.state == state);
-        let names: Vec<_> = names.map(|feature| feature.name.as_str()).collect();
-        text += &format!("features {state}: {}\n", line(names.join(", ")));
-    }
-    errata_lines(&pool.errata).iter().for_each(|erratum| text += &format!("{}\n", line(erratum)));
-    text += "datasets:\n";
-    for DatasetDescription { name, object, root, .. } in &pool.datasets {
-        text += &format!("  {}  object {object}  root {}\n", line(name), line(root));
-    }
-    text
-}
-
-fn vdev_text(text: &mut String, vdev: &VdevDescription, depth: usize) {
-    let class = vdev.class.as_ref().map_or_else(String::new, |class| format!("  {class}"));
-    let shown = line(format_args!("{}  {}{class}", vdev.name, vdev.state));
-    *text += &format!("{:indent$}{shown}\n", "", indent = 2 * depth);
-    vdev.children.iter().for_each(|child| vdev_text(text, child, depth + 1));
 }

@@ -1,11 +1,11 @@
 //! `zstream pool get`, `set` and `upgrade`: properties and features of a pool, as `zpool` has them.
 
-use zstream::json::{PoolHead, PoolMember, pool_properties as properties_json};
+use zstream::json::{PoolMember, pool_properties as properties_json};
 use zstream::pools::{
     PoolProperty, checkpoint_pool, discard_checkpoint, missing_features, pool_properties, pool_property,
     set_pool, upgrade_pool, version_before_features,
 };
-use zstream::{OpenPool, PoolPlace};
+use zstream::{OpenPool, PoolPlace, Prune, prune_dedup};
 
 use crate::change::{change, command_line};
 use crate::datasets::fields;
@@ -92,13 +92,7 @@ impl Get {
         let member =
             |property: &PoolProperty| (property.name.clone(), property.show(literal), property.source.kind());
         let properties: Vec<PoolMember> = found.iter().map(member).collect();
-        let head = PoolHead {
-            name: open.pool.name(),
-            state: &open.pool.health().to_string(),
-            guid: open.pool.guid().0,
-            txg: open.pool.txg().0,
-        };
-        properties_json("zpool get", &head, &properties, self.json_int)
+        properties_json("zpool get", &open.pool, &properties, self.json_int)
     }
 }
 
@@ -122,6 +116,14 @@ pub(crate) fn checkpoint(options: &PoolOptions, name: &str, discard: bool) -> Re
         true => Ok(discard_checkpoint(pool)?),
         false => Ok(checkpoint_pool(pool).map(drop)?),
     })
+}
+
+/// Removes entries from the deduplication tables, and prints their number.
+pub(crate) fn ddtprune(options: &PoolOptions, name: &str, prune: Prune) -> Result<(), Failure> {
+    check_pool_name(Some(name))?;
+    let pruned = change(options, name, |pool| Ok(prune_dedup(pool, prune)?))?;
+    println!("removed {pruned} entries");
+    Ok(())
 }
 
 /// Prints the features that an upgrade would enable in each pool.
@@ -162,7 +164,7 @@ pub(crate) fn upgrade_all(options: &PoolOptions) -> Result<(), Failure> {
     let mut is_all = true;
     for (pool, guid) in place.pools()? {
         if let Err(failure) = upgrade_one(&place.clone().named(guid.to_string()), &pool) {
-            eprintln!("zstream: {pool}: {}", failure.message());
+            eprintln!("zstream: {pool}: {}", failure.message().unwrap_or_default());
             is_all = false;
         }
     }

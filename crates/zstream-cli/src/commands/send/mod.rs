@@ -23,9 +23,19 @@ use watch::{Wanted, Watch};
 /// The environment variable with the size limit of a package's nvlist in bytes, as for `zfs`.
 const LIST_BYTES_VARIABLE: &str = "ZFS_SENDRECV_MAX_NVLIST";
 
-/// The options of `zstream send`: those of `zfs send`.
+/// Writes one or more snapshots as a stream to standard output
+///
+/// The output is byte for byte that of `zfs send` with the same options. The pool is opened read-only; it should
+/// not be in use at the same time. Refuses to write to a terminal.
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true, args_override_self = true)]
+#[command(after_long_help = "\
+Examples:
+  zstream -d disk.img send tank/home@monday > monday.zfs
+  zstream -d disk.img send -i @monday tank/home@tuesday | ssh host zfs receive backup/home
+  zstream -d /dev/sdb -d /dev/sdc send -R -w tank@monday | zstd > tank.zfs.zst
+  zstream -d disk.img send -nvP -I @monday tank/home@friday
+  zstream -d disk.img send -t 1-c740b4779-...")]
 pub(crate) struct Args {
     /// Send an increment from this snapshot or bookmark
     ///
@@ -102,8 +112,8 @@ pub(crate) struct Args {
     corrupt_data: bool,
     /// Write the lists of raw, redacted and resumed streams in XDR, which receivers of either byte order read
     ///
-    /// OpenZFS's development branch sends them so; its releases up to 2.4, and this program without the option, write
-    /// them in the byte order of the sender. All receivers read both on machines of the same byte order.
+    /// OpenZFS's development branch does the same; its releases up to 2.4, and this program without the option, write
+    /// them in the byte order of the sender. Receivers read both on machines of the same byte order.
     #[arg(long)]
     xdr: bool,
     /// Print help
@@ -250,7 +260,7 @@ impl Args {
         if !self.is_verbose() && (self.dryrun || !io::stderr().is_terminal()) {
             return Ok(0);
         }
-        let mut report = SizeReport { parsable: self.parsable, is_many: self.is_many(), text: Vec::new() };
+        let mut report = SizeReport::new(self.parsable, self.is_many());
         if let Some(token) = token {
             report.text.extend(token.print_contents());
         }

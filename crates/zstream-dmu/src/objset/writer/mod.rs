@@ -212,7 +212,7 @@ impl ObjsetWriter {
 
     /// The read-only set as of the last sync; `None` before the first one.
     #[must_use]
-    pub fn synced(&self) -> Option<&Objset> {
+    pub(crate) fn synced(&self) -> Option<&Objset> {
         self.base.as_ref()
     }
 

@@ -49,6 +49,7 @@ pub struct Geometry {
 
 /// The numbers that define a shape, as in configs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Numbers {
     /// The number of members.
     pub children: usize,
@@ -72,7 +73,7 @@ impl Numbers {
     ///
     /// The numbers must be possible.
     #[must_use]
-    pub fn groups_min(&self) -> usize {
+    pub(crate) fn groups_min(&self) -> usize {
         let (width, disks) = (self.data + self.parity, self.disks());
         (1..=disks).find(|groups| (groups * width).is_multiple_of(disks)).unwrap_or(disks)
     }
@@ -84,14 +85,14 @@ impl Numbers {
 
     /// Returns the number of members without the capacity of the spares.
     #[must_use]
-    pub fn disks(&self) -> usize {
+    pub(crate) fn disks(&self) -> usize {
         self.children - self.spares
     }
 
     /// Returns the size of a vdev whose smallest member has `member` allocatable bytes: whole groups in whole rows
     /// (`vdev_draid_open`).
     #[must_use]
-    pub fn vdev_bytes(&self, member: u64) -> u64 {
+    pub(crate) fn vdev_bytes(&self, member: u64) -> u64 {
         let rows = member.saturating_sub(RESERVE_BYTES) / ROW_BYTES;
         let groups = rows.saturating_mul(self.disks() as u64) / self.width();
         groups.saturating_mul(self.width() * ROW_BYTES)
@@ -146,7 +147,7 @@ impl Geometry {
 
     /// Returns the number of members without the capacity of the spares.
     #[must_use]
-    pub fn disks(&self) -> usize {
+    pub(crate) fn disks(&self) -> usize {
         self.children - self.spares
     }
 
@@ -157,7 +158,7 @@ impl Geometry {
 
     /// Returns the size of one sector on each column of a group: the unit of allocation.
     #[must_use]
-    pub fn stripe_bytes(&self) -> u64 {
+    pub(crate) fn stripe_bytes(&self) -> u64 {
         self.width() << self.ashift
     }
 
@@ -178,14 +179,14 @@ impl Geometry {
 
     /// Returns the size that each member needs for a vdev of `asize` bytes (`vdev_draid_min_asize`).
     #[must_use]
-    pub fn member_bytes(&self, asize: u64) -> u64 {
+    pub(crate) fn member_bytes(&self, asize: u64) -> u64 {
         let rows = asize.div_ceil(self.disks() as u64).div_ceil(ROW_BYTES);
         rows.saturating_mul(ROW_BYTES).saturating_add(RESERVE_BYTES)
     }
 
     /// Returns the member whose space at byte `offset` belongs to a distributed spare (`vdev_draid_spare_get_child`).
     #[must_use]
-    pub fn spare_member(&self, spare: usize, offset: u64) -> usize {
+    pub(crate) fn spare_member(&self, spare: usize, offset: u64) -> usize {
         let slice = offset / ROW_BYTES / self.slice_rows();
         self.permutations.member(slice, self.children - 1 - spare)
     }

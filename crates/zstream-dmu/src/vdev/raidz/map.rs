@@ -51,7 +51,7 @@ pub struct Column {
 impl Column {
     /// Returns the size on the member in bytes. It is 0 for a column of a short row that is not stored.
     #[must_use]
-    pub fn stored_len(&self) -> usize {
+    pub(crate) fn stored_len(&self) -> usize {
         self.len + self.skip
     }
 }

@@ -45,11 +45,11 @@ use cipher::Cipher;
 use random::random;
 
 /// The size of a salt in bytes.
-pub const SALT_BYTES: usize = 8;
+pub(crate) const SALT_BYTES: usize = 8;
 /// The size of an initialization vector in bytes.
-pub const IV_BYTES: usize = 12;
+pub(crate) const IV_BYTES: usize = 12;
 /// The size of a message authentication code in bytes.
-pub const MAC_BYTES: usize = 16;
+pub(crate) const MAC_BYTES: usize = 16;
 /// The maximum number of cached block keys. Each is for one salt; a dataset gets a new salt every 400 million blocks
 /// or on each mount.
 const CIPHERS_MAX: usize = 256;

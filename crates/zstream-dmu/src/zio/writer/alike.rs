@@ -5,7 +5,8 @@
 
 use std::collections::HashSet;
 
-use super::{BlockWriter, Form, Prepared};
+use super::BlockWriter;
+use super::prepare::{Form, Prepared};
 use crate::blkptr::BlockPointer;
 use crate::error::Result;
 use crate::zio::Same;

@@ -1,12 +1,14 @@
 //! Blocks written to a pool in memory and read back.
 
-use zstream_format::algorithm::ChecksumType;
+use zstream_format::algorithm::{ChecksumType, CompressionType};
 
 use super::*;
 use crate::block::ReadBlock;
+use crate::error::Fault;
 use crate::ids::{BlockId, Bookmark, ObjectId};
 use crate::made::pool::TestPool;
 use crate::zio::header;
+use crate::zio::write::{Content, Protection};
 
 const AT: Bookmark = Bookmark { objset: 1, object: ObjectId(2), level: 0, block: BlockId(3) };
 

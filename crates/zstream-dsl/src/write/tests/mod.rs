@@ -162,6 +162,46 @@ fn reservations_count_up_the_tree() {
     check(&mut pool);
 }
 
+/// What is freed below the directory that both places share counts as available; what is above it does not change.
+#[test]
+fn moves_that_do_not_fit_change_nothing() {
+    let mut pool = TestPool::new(16 << 20, 7);
+    for name in ["pool/a", "pool/b", "pool/a/c"] {
+        create(&mut pool, name);
+    }
+    write_file(&mut pool, "pool/a/c", 40, 1);
+    snapshot(&mut pool, "pool/a/c@s");
+    pool.tx(|tx| tx.clone_snapshot("pool/a/c@s", "pool/b/clone")).unwrap();
+    let quota = |pool: &mut TestPool, name: &str, bytes: u64| {
+        pool.tx(|tx| {
+            let head = tx.dsl().head(name)?.object();
+            tx.set_property(head, "quota", &Setting::Local(Value::word(bytes)))
+        })
+        .unwrap();
+    };
+    let used = |pool: &mut TestPool, name: &str| {
+        pool.tx(|tx| tx.read().dir(tx.read().dir_named(name)?.expect("a directory"))).unwrap().used_bytes
+    };
+    let (moved, of_b) = (used(&mut pool, "pool/a/c"), used(&mut pool, "pool/b"));
+    quota(&mut pool, "pool/b", of_b + moved - 1);
+    let rename = |pool: &mut TestPool| pool.tx(|tx| tx.rename("pool/a/c", "pool/b/c"));
+    assert_eq!(errno(&rename(&mut pool).unwrap_err()), "ENOSPC");
+    let promote = |pool: &mut TestPool| pool.tx(|tx| tx.promote("pool/b/clone"));
+    quota(&mut pool, "pool/b", of_b + 1);
+    assert_eq!(errno(&promote(&mut pool).unwrap_err()), "ENOSPC");
+    pool.commit();
+    check(&mut pool);
+    // The whole pool is full up to its quota, which does not hinder a move within it.
+    quota(&mut pool, "pool/b", of_b + moved);
+    let all = used(&mut pool, "pool");
+    quota(&mut pool, "pool", all);
+    rename(&mut pool).unwrap();
+    pool.tx(|tx| tx.rename("pool/b/c", "pool/a/c")).unwrap();
+    promote(&mut pool).unwrap();
+    pool.commit();
+    check(&mut pool);
+}
+
 /// The checks at the start of a receive are repeated at its end, since the target may have changed meanwhile.
 #[test]
 fn a_receive_ends_only_where_it_fits() {

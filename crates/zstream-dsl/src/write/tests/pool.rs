@@ -147,12 +147,8 @@ impl TestPool {
     /// Creates a pool with the root dataset `pool`, in its second transaction group.
     pub(super) fn new(bytes: u64, seed: u64) -> Self {
         let device = Arc::new(MemoryDevice::new((LEAF_DATA_START + bytes) as usize));
-        let leaf = VdevConfig {
-            path: Some("/disk".into()),
-            ashift: Some(9),
-            asize: Some(bytes),
-            ..VdevConfig::bare(VdevType::File, 0, Guid(1))
-        };
+        let mut leaf = VdevConfig::bare(VdevType::File, 0, Guid(1));
+        (leaf.path, leaf.ashift, leaf.asize) = (Some("/disk".into()), Some(9), Some(bytes));
         let member = Member { name: "disk".into(), device: device.clone() as Arc<dyn Device> };
         let tree = VdevTree::build(Guid(9), &[leaf], &HashMap::from([(Guid(1), member)]), 0).unwrap();
         let (taken, freed) = (Mutex::default(), Mutex::default());

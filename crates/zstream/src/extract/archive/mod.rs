@@ -23,14 +23,14 @@ use std::io::{self, Write};
 
 use tar::{Builder, EntryType, Header};
 use zstream_dmu::ids::ObjectId;
+use zstream_zpl::Filesystem;
 use zstream_zpl::node::{FileType, Node};
-use zstream_zpl::{Filesystem, Visit};
 
 use self::content::{Parts, Reader};
 use self::pax::Fields;
+use super::walk::{Step, resolve, walk};
 use super::{LOST_ACL, Report, What, has_acl};
 use crate::error::{Error, Result};
-use crate::place::source::joined;
 
 /// The form in which an archive stores a node.
 struct Entry<'a> {
@@ -64,26 +64,11 @@ impl<W: Write> Archive<W> {
         report: &mut Report<'_, '_>,
     ) -> Result<()> {
         let path = parts.join(&b'/');
-        let node = match fs.resolve(&path) {
-            Ok(node) => node,
-            Err(error) => {
-                report.failed(&path, What::Name, error);
-                return Ok(());
-            }
-        };
-        for visit in fs.walk(node) {
-            report.control.cancel().check()?;
-            match visit {
-                Visit::Node { path: below, node } => {
-                    self.node(fs, &joined(&path, &below), &node, report)?;
-                }
-                Visit::Leave { .. } => {}
-                Visit::Failed { path: below, error } => {
-                    report.failed(&joined(&path, &below), What::Name, error);
-                }
-            }
-        }
-        Ok(())
+        let Some(node) = resolve(fs, &path, report) else { return Ok(()) };
+        walk(fs, &path, node, report, |here, step, report| match step {
+            Step::Node(node) => self.node(fs, here, &node, report),
+            Step::Leave(_) => Ok(()),
+        })
     }
 
     /// Ends the archive.

@@ -1,9 +1,13 @@
-//! Parts of the [summary](zstream_format::summary) of a stream that are not read from one field.
+//! The [summary](zstream_format::summary) of a stream as text, and the parts of it that are not read from one field.
+
+mod text;
 
 use zstream_format::algorithm::CryptSuite;
 use zstream_format::nvlist::NvValue;
 use zstream_format::record::RecordType;
 use zstream_format::summary::Snapshot;
+
+pub use self::text::summary_text;
 
 /// The suite and the key format of a raw snapshot, from the list of its BEGIN record.
 #[must_use]
@@ -21,7 +25,7 @@ pub fn encryption(snapshot: &Snapshot) -> Option<(CryptSuite, &'static str)> {
 
 /// The value of a property in a package as text.
 #[must_use]
-pub fn property_text(value: &NvValue) -> String {
+pub(crate) fn property_text(value: &NvValue) -> String {
     match value {
         NvValue::String(text) => text.to_string(),
         NvValue::Uint64(number) => number.to_string(),
@@ -30,7 +34,7 @@ pub fn property_text(value: &NvValue) -> String {
 }
 
 /// The types of the records of a snapshot, with the number of each.
-pub fn record_counts(snapshot: &Snapshot) -> impl Iterator<Item = (RecordType, u64)> {
+pub(crate) fn record_counts(snapshot: &Snapshot) -> impl Iterator<Item = (RecordType, u64)> {
     RecordType::ALL.into_iter().zip(snapshot.records).filter(|(_, count)| *count > 0)
 }
 
