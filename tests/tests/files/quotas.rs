@@ -143,6 +143,7 @@ fn a_default_of_zero_is_no_limit() {
             .expect("room");
     }
     pool.sync(head, &mut set).expect("a sync");
+    drop(set);
     pool.export().expect("an export");
     assert_eq!(get(&lab, "defaultuserquota"), "0");
     let outcome = lab.run("a", "put --tar - a/fs:/", &archive("f", 0, 0, 600 << 10));
