@@ -16,6 +16,9 @@ manifest() { (cd m && find . -type f | sort | while read -r f; do sha256sum "$f"
 clean() {
   timeout 300 zdb -e -p "$work/dev" -bcc tank > zdb.out 2>&1 || { fail "zdb"; tail -n 20 zdb.out; }
   grep -q "No leaks" zdb.out || { fail "leaks"; grep -i leak zdb.out | head -n 5; }
+  timeout 100 zdb -e -p "$work/dev" -d tank > zdb.out 2>&1; rc=$?
+  [ $rc = 0 ] && ! grep -E "leaked|ERROR|Discrepancy|incorrect|does not match" zdb.out || { fail "zdb -d: $rc"; tail -n 5 zdb.out; }
+  echo "lists of remapped blocks: $(grep -c remap_deadlist zdb.out), livelists: $(grep -c Livelist zdb.out)"
 }
 scrubbed() {
   zpool scrub -w tank; zpool status tank > status
@@ -43,9 +46,9 @@ for round in $(seq "$rounds"); do
   text f 700000
   ours put f tank/fs:/1; ours put f "tank/fs:/ours$round"; ours snapshot "tank/fs@ours$round"
   case $round in
-    1) ours destroy tank/clone; ours destroy -r tank/gone;;
-    2) ours destroy tank/fs@before; ours rollback tank/fs@ours2;;
-    *) ours destroy tank/fs@ours1; ours create tank/new;;
+    1) ours destroy tank/clone; ours destroy -r tank/gone; ours clone -o mountpoint=legacy tank/fs@before tank/remapped;;
+    2) ours destroy tank/fs@between1; ours rollback tank/fs@ours2; ours put f tank/remapped:/2; ours snapshot tank/remapped@own;;
+    *) ours destroy tank/fs@ours1; ours create tank/new; ours promote tank/remapped; ours destroy tank/remapped@between2;;
   esac
   ours cat tank/fs /large | sha256sum > large
   zstream -d "$work/dev" pool check tank > check.out || { fail "pool check"; tail -n 3 check.out; }
@@ -53,6 +56,11 @@ for round in $(seq "$rounds"); do
   import tank; scrubbed
   zfs create -o mountpoint=legacy "tank/theirs$round"; mounted "tank/theirs$round" text m/file 800000
   mounted tank/fs sha256sum m/large | cut -d' ' -f1 > now; grep -q "$(cat now)" large || fail "large differs"
+  # The module remaps what it writes: the old places are kept for the snapshots before.
+  for dataset in tank/fs tank/remapped; do
+    zfs snapshot "$dataset@between$round"
+    mounted "$dataset" dd if=/dev/urandom of=m/large bs=16k count=2 seek=$((40 * round)) conv=notrunc 2> /dev/null
+  done
   zpool sync tank; zpool export tank
   clean; zstream -d "$work/dev" pool check tank > check.out || { fail "pool check"; tail -n 3 check.out; }
 done

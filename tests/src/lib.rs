@@ -18,6 +18,7 @@ pub mod history;
 pub mod key_history;
 pub mod keys;
 pub mod lab;
+pub mod livelists;
 pub mod loops;
 pub mod manifest;
 pub mod objects;

@@ -34,6 +34,22 @@ pub fn assert_no_leaks(dir: &Path, pool: &str) {
     assert_no_leaks_by("zdb", dir, pool);
 }
 
+/// Asserts that `zdb -d` finds livelists that fit their clones, features that are counted as often as they are used, and no
+/// object of the MOS that nothing refers to.
+///
+/// # Panics
+/// It does not.
+pub fn assert_no_lost_objects(zdb: &str, dir: &Path, pool: &str) {
+    let (dir, program) = (dir.to_str().expect("UTF-8"), program(zdb));
+    // It may not end by itself.
+    let args = ["60", program.to_str().expect("UTF-8"), "-e", "-p", dir, "-d", pool];
+    let outcome = run("timeout", &args, None);
+    let text = String::from_utf8_lossy(&[outcome.stdout, outcome.stderr].concat()).into_owned();
+    let is_bad = ["leaked", "ERROR", "Discrepancy", "incorrect", "does not match", "mismatch"];
+    let is_clean = !is_bad.iter().any(|word| text.contains(word)) && text.contains("refcount");
+    assert!(is_clean && [0, 124].contains(&outcome.code), "{zdb} -d {pool}: {} {text}", outcome.code);
+}
+
 /// The same by a `zdb` of another name: `zdb-2.4` knows more features.
 ///
 /// # Panics

@@ -21,7 +21,7 @@ use crate::deadlist::Deadlist;
 use crate::error::Result;
 
 /// The entry in the MOS's directory.
-const DELETED_CLONES: &str = "com.delphix:deleted_clones";
+pub(crate) const DELETED_CLONES: &str = "com.delphix:deleted_clones";
 /// The limit on entries of a part: OpenZFS starts another one after 500,000.
 const ENTRIES_MAX: u64 = 4 << 20;
 

@@ -27,3 +27,11 @@ pub fn change_dataset<T>(
 pub fn remove_entry(tx: &mut Tx<'_>, object: ObjectId, name: &str) -> Result<bool> {
     tx.remove_entry(object, name)
 }
+
+/// Destroys a clone that has a livelist, and leaves its blocks to the list, as OpenZFS does.
+///
+/// # Errors
+/// Fails if there is no such clone, or if it cannot be destroyed.
+pub fn leave_deleted_clone(tx: &mut Tx<'_>, name: &str) -> Result<()> {
+    tx.leave_deleted_clone(name)
+}

@@ -201,7 +201,9 @@ fn each(set: &Objset, mut visit: impl FnMut(usize, &str, u64, u64)) -> Result<()
     }
     let node = master::open(set)?;
     for (number, kind) in KINDS.iter().enumerate() {
-        let (table, default) = (node.lookup_u64(kind.table)?, node.lookup_u64(kind.default)?);
+        // OpenZFS 2.4 also stores 0, which is no limit.
+        let default = node.lookup_u64(kind.default)?.filter(|limit| *limit != 0);
+        let table = node.lookup_u64(kind.table)?;
         if table.is_none() && default.is_none() || !set.phys().flags.contains(kind.counted) {
             continue;
         }

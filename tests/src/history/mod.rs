@@ -40,6 +40,7 @@ use self::tree::{Tree, VOLUME_BLOCK_BYTES};
 use crate::blocks::blocks;
 use crate::created::{MEMBER_BYTES, NOW, host, new_files, new_pool};
 use crate::errors::{Error, Result};
+use crate::livelists::Livelists;
 use crate::rng::Rng;
 use crate::writing::{Devices, unreached};
 
@@ -73,6 +74,8 @@ pub struct History {
     prunes: bool,
     /// What is longer becomes a gang block.
     whole_max: Option<u64>,
+    /// The limits of livelists: blocks in a part, and the percentage that must be shared.
+    live: Option<(u64, u64)>,
     /// The files of the checkpoint, if there is one; none in histories without checkpoints.
     checkpoint: Option<Option<BTreeMap<ObjectId, Tree>>>,
     /// The members that are not there while the pool is open, by their number.
@@ -192,12 +195,27 @@ impl History {
             clones: false,
             prunes: false,
             whole_max: None,
+            live: None,
             checkpoint: None,
             absent: Vec::new(),
             was_degraded: false,
             groups: BTreeMap::new(),
             done: BTreeMap::new(),
         }
+    }
+
+    /// The same, with livelists of clones, in short parts. With an even seed they stay however little is shared.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    #[must_use]
+    pub fn with_livelists(words: &'static str, ashift: u8, seed: u64) -> Self {
+        let features = ["livelist", "block_cloning"];
+        let mut history = Self::with_features(words, ashift, seed, &features);
+        history.clones = true;
+        history.live = Some((20, if seed.is_multiple_of(2) { 0 } else { 75 }));
+        history.reopen().expect("our own pool");
+        history
     }
 
     /// The same, with ganging forced: from the second transaction group on, what takes more than `whole_max` bytes is in pieces.
@@ -523,7 +541,8 @@ impl History {
                 verb(pool, |tx| tx.bookmark(&snapshot, &format!("{of}#b{count}")))
             }
             (19, _) => mark.map_or(Ok(()), |mark| verb(pool, |tx| tx.destroy_bookmark(&mark))),
-            (20, Some((snapshot, _))) => {
+            // `zdb -d` does not end in pools with redaction bookmarks.
+            (20, Some((snapshot, _))) if self.live.is_none() => {
                 let others = snapshots.iter().map(|(name, _)| name).filter(|name| **name != snapshot);
                 let others: Vec<String> = others.skip(some % 3).step_by(3).take(some % 3).cloned().collect();
                 let unlinked = zstream_zpl::settings::unlinked;
@@ -563,6 +582,9 @@ impl History {
             WriteOptions { host: host(), now: Some(NOW), force: true, whole_max, ..WriteOptions::default() };
         let pool = PoolWriter::open_candidates(candidates(&self.present()), &options).expect("our own pool");
         let mut pool = WritablePool::over(pool, Some(self.steps as u64)).expect("our own pool");
+        if let Some((blocks, percent)) = self.live {
+            pool.limit_livelists(blocks, percent);
+        }
         unlock(&mut pool).expect("our own key");
         pool
     }
@@ -583,6 +605,7 @@ impl History {
         let pool = Pool::open_devices(self.devices.clone(), &OpenOptions::default()).expect("our own pool");
         assert_eq!(pool.health(), VdevState::Online, "{at}");
         compare(&pool, &self.trees, self.prunes, &at);
+        *self.done.entry("livelists").or_default() += pool.features().count("livelist") as usize;
         let then = pool.checkpoint().expect("its checkpoint");
         let expected = self.checkpoint.as_ref().and_then(Option::as_ref);
         assert_eq!(then.is_some(), expected.is_some(), "{at}");
@@ -683,6 +706,8 @@ fn compare(pool: &Pool, trees: &BTreeMap<ObjectId, Tree>, prunes: bool, at: &str
     for (vdev, leaked) in unreached(pool) {
         assert!(leaked.is_empty(), "{at}: vdev {vdev} has places that nothing leads to: {leaked:?}");
     }
+    let live = Livelists::of(pool).expect("livelists");
+    assert_eq!(live, Livelists { count: pool.features().count("livelist"), wrong: Vec::new() }, "{at}");
     compare_content(pool, trees, prunes, at);
 }
 

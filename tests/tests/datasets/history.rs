@@ -207,6 +207,64 @@ fn a_random_history_with_checkpoints_keeps_what_they_need() {
     }
 }
 
+/// Clones that are written, snapshotted, cloned again and destroyed: their livelists have their blocks.
+#[test]
+fn a_random_history_of_livelists_is_that_of_the_model() {
+    for (seed, (words, ashift)) in (70..).zip(KINDS) {
+        let mut history = History::with_livelists(words, ashift, seed);
+        for _ in 0..4 {
+            history.run(60);
+            history.judge(None);
+        }
+        assert!(history.done["done"] > 100, "{:?}", history.done);
+        assert!(history.done["livelists"] > 0 || seed % 2 == 1, "{:?}", history.done);
+    }
+    let mut history = History::with_livelists("a b", 9, 80).and_ganged(512);
+    history.run(80);
+    history.judge(None);
+}
+
+#[test]
+fn a_crash_leaves_the_livelists_of_a_transaction_group() {
+    for ((words, ashift), seed) in KINDS.into_iter().zip([62, 64, 66, 68]) {
+        let mut history = History::with_livelists(words, ashift, seed);
+        // So that there are clones.
+        history.run(40);
+        let mut history = history.and_recorded();
+        history.run(8);
+        for cut in (0..=history.events()).step_by(29) {
+            for loss in [Loss::Nothing, Loss::All, Loss::Torn(cut as u64)] {
+                history.crash(cut, loss);
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs OpenZFS's zdb: cargo xtask interop"]
+fn interop_random_histories_of_livelists_are_clean_to_zdb() {
+    livelist_histories("zdb");
+}
+
+#[test]
+#[ignore = "needs the zdb of OpenZFS 2.4: cargo xtask interop"]
+fn interop_2_4_random_histories_of_livelists_are_clean_to_zdb() {
+    livelist_histories("zdb-2.4");
+}
+
+fn livelist_histories(zdb: &str) {
+    for (seed, (words, ashift)) in (seed()..).zip(KINDS) {
+        let mut history = History::with_livelists(words, ashift, seed);
+        for _ in 0..6 {
+            is_clean_after(&mut history, 80, zdb);
+            let dir = tempfile::tempdir().expect("a directory");
+            history.judge(Some(dir.path()));
+            openzfs::assert_no_lost_objects(zdb, dir.path(), POOL);
+        }
+        println!("{words}, seed {seed}: {:?}", history.done);
+    }
+}
+
 #[test]
 #[ignore = "needs OpenZFS's zdb: cargo xtask interop"]
 fn interop_random_histories_with_checkpoints_are_clean_to_zdb() {

@@ -1,7 +1,12 @@
 //! Quotas of users, groups and projects: they are set, shown, and kept where files are put.
 
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::pool::WriteOptions;
+use zstream_dmu::zap::{Value, ZapMut};
+use zstream_dsl::write::WritablePool;
 use zstream_tests::lab::Lab;
 use zstream_tests::openzfs;
+use zstream_zpl::quota::KINDS;
 
 /// Archives of one file of this owner.
 fn archive(name: &str, uid: u64, gid: u64, bytes: usize) -> Vec<u8> {
@@ -122,4 +127,26 @@ fn interop_quotas() {
     let master = String::from_utf8_lossy(&master.stdout).into_owned();
     assert!(master.contains("userquota@ = ") && master.contains("groupobjquota@ = "), "{master}");
     openzfs::assert_no_leaks(&dir, "a");
+}
+
+/// OpenZFS 2.4 stores defaults of 0 in the filesystems that it mounts, which limit nothing.
+#[test]
+fn a_default_of_zero_is_no_limit() {
+    let lab = lab();
+    let mut pool =
+        WritablePool::open(&[lab.image("a")], &WriteOptions::default()).expect("the pool of the lab");
+    let head = pool.dsl().head("a/fs").expect("the filesystem").object();
+    let mut set = pool.open_head(head).expect("its set");
+    for kind in &KINDS {
+        ZapMut::open(&mut set, ObjectId(1))
+            .and_then(|mut node| node.add(kind.default, &Value::word(0)))
+            .expect("room");
+    }
+    pool.sync(head, &mut set).expect("a sync");
+    drop(set);
+    pool.export().expect("an export");
+    assert_eq!(get(&lab, "defaultuserquota"), "0");
+    let outcome = lab.run("a", "put --tar - a/fs:/", &archive("f", 0, 0, 600 << 10));
+    assert_eq!((outcome.code, String::from_utf8_lossy(&outcome.stderr).as_ref()), (0, ""));
+    lab.check("a");
 }

@@ -23,6 +23,7 @@ mod hostile_labels;
 mod hostile_mos;
 mod intent_logs;
 mod interop_objects;
+mod livelists;
 mod loops;
 mod lost_vdevs;
 mod mos_lost;

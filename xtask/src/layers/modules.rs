@@ -55,7 +55,7 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream-tests",
-        "errors blocks created devices golden forged openzfs program sending writing receiving edit fuzz rng ways \
+        "errors blocks created devices golden livelists forged openzfs program sending writing receiving edit fuzz rng ways \
          history pools errata gangs state compare every lab loops manifest objects refusals samples sender_history sent_objects traced session keys key_history signals",
     ),
     (

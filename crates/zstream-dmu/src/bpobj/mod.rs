@@ -5,7 +5,9 @@
 
 pub(crate) mod write;
 
-pub use self::write::{LIST_BLOCK_BYTES, SizedBlock, create, enqueue, enqueue_list, free};
+pub use self::write::{
+    LIST_BLOCK_BYTES, ListChange, SizedBlock, create, enqueue, enqueue_changes, enqueue_list, free,
+};
 
 use std::collections::HashSet;
 

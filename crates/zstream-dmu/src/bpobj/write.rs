@@ -36,6 +36,15 @@ pub struct SizedBlock {
     pub used_bytes: u64,
 }
 
+/// A block that is added to a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListChange {
+    /// The block.
+    pub block: SizedBlock,
+    /// In livelists, `true` if the block was freed, and `false` if it was allocated.
+    pub is_free: bool,
+}
+
 /// Creates an empty list with blocks of `block_bytes` (`bpobj_alloc`).
 ///
 /// # Errors
@@ -70,13 +79,23 @@ pub fn free(store: &mut dyn ObjectStore, object: ObjectId) -> Result<()> {
 ///
 /// Fails if the list cannot be read or written.
 pub fn enqueue(store: &mut dyn ObjectStore, object: ObjectId, blocks: &[SizedBlock]) -> Result<()> {
+    let changes: Vec<_> = blocks.iter().map(|block| ListChange { block: *block, is_free: false }).collect();
+    enqueue_changes(store, object, &changes)
+}
+
+/// Appends blocks that were allocated or freed to a livelist (`bpobj_enqueue`). Freed ones are subtracted from its sums.
+///
+/// # Errors
+///
+/// Fails if the list cannot be read or written, and if it does not count frees.
+pub fn enqueue_changes(store: &mut dyn ObjectStore, object: ObjectId, changes: &[ListChange]) -> Result<()> {
     let mut list = BpObj::open(&*store, object)?;
-    for blocks in blocks.chunks(POINTERS_PER_WRITE) {
-        let bytes: Vec<u8> = blocks.iter().flat_map(|block| stored(&block.pointer).encode(ORDER)).collect();
+    for changes in changes.chunks(POINTERS_PER_WRITE) {
+        let bytes: Vec<u8> = changes.iter().flat_map(|change| stored(change).encode(ORDER)).collect();
         store.write(object, list.count * BLOCK_POINTER_BYTES as u64, &bytes)?;
-        list.count += blocks.len() as u64;
-        for block in blocks {
-            list.add(block.used_bytes, Some(block.pointer.psize()), Some(block.pointer.uncompressed_bytes()));
+        list.count += changes.len() as u64;
+        for change in changes {
+            list.apply(change)?;
         }
     }
     list.put(store)
@@ -130,7 +149,8 @@ pub fn enqueue_list(store: &mut dyn ObjectStore, object: ObjectId, below: Object
 
 /// Returns the pointer as stored in a list: without the fill count and checksum, which are not required to free a
 /// block, and without an embedded payload.
-fn stored(pointer: &BlockPointer) -> BlockPointer {
+fn stored(change: &ListChange) -> BlockPointer {
+    let pointer = &change.block.pointer;
     let mut words = *pointer.words();
     if pointer.is_embedded() {
         let (prop, birth) = (words[6], words[10]);
@@ -139,11 +159,27 @@ fn stored(pointer: &BlockPointer) -> BlockPointer {
     } else if !pointer.is_dedup() {
         words[12..].fill(0);
     }
-    words[11] = 0;
+    words[11] = u64::from(change.is_free);
     BlockPointer::from_words(words)
 }
 
 impl BpObj {
+    /// Counts a block that is added.
+    fn apply(&mut self, change: &ListChange) -> Result<()> {
+        let (used, pointer) = (change.block.used_bytes, &change.block.pointer);
+        let (psize, lsize) = (pointer.psize(), pointer.uncompressed_bytes());
+        if !change.is_free {
+            self.add(used, Some(psize), Some(lsize));
+            return Ok(());
+        }
+        let freed = self.freed.as_mut().ok_or_else(|| {
+            Error::corrupt("bpobj", format!("list {} of a livelist does not count frees", self.object))
+        })?;
+        *freed += 1;
+        self.add(used.wrapping_neg(), Some(psize.wrapping_neg()), Some(lsize.wrapping_neg()));
+        Ok(())
+    }
+
     fn add(&mut self, used: u64, compressed: Option<u64>, uncompressed: Option<u64>) {
         let sum = |sum: &mut Option<u64>, more: Option<u64>| {
             *sum = sum.map(|sum| sum.wrapping_add(more.unwrap_or(0)));
@@ -248,6 +284,23 @@ mod tests {
         assert_eq!((kept[0].dva(0), kept[0].logical_birth()), (normal.dva(0), normal.logical_birth()));
         assert_eq!(kept[1].checksum(), [1, 2, 3, 4]);
         assert!(kept[2].is_embedded() && kept[2].words()[..6] == [0; 6]);
+    }
+
+    #[test]
+    fn freed_blocks_are_marked_and_subtracted() {
+        let mut store = Store::default();
+        let changes = [(1, false), (2, false), (1, true)]
+            .map(|(birth, is_free)| ListChange { block: block(birth), is_free });
+        let object = create(&mut store, LIST_BLOCK_BYTES, true).unwrap();
+        enqueue_changes(&mut store, object, &changes).unwrap();
+        let list = BpObj::open(&store, object).unwrap();
+        assert_eq!((list.count, list.freed, list.bytes), (3, Some(1), 4096));
+        assert_eq!(list.uncompressed_bytes, Some(block(2).pointer.uncompressed_bytes()));
+        let marks: Vec<_> = list.entries(&store).map(|entry| entry.unwrap().is_free).collect();
+        assert_eq!(marks, [false, false, true]);
+        let short = create(&mut store, LIST_BLOCK_BYTES, false).unwrap();
+        let error = enqueue_changes(&mut store, short, &changes).unwrap_err();
+        assert!(error.to_string().contains("does not count frees"), "{error}");
     }
 
     #[test]

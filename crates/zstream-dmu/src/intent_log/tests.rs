@@ -139,6 +139,34 @@ fn a_chain_is_followed_to_its_end_in_all_forms() {
     }
 }
 
+/// A claim includes the block that was allocated for further records. It may be unwritten if all claimed records precede it.
+#[test]
+fn the_last_claimed_block_is_damaged_only_if_it_had_records() {
+    let (kind, order) = (ChecksumType::ZILOG2, ByteOrder::Little);
+    let disk = Disk::new();
+    let chain: Vec<_> = (1..=3).map(|n| pointer(kind, order, n)).collect();
+    let mut reserved = header(chain[0], Some((1, 0)));
+    assert_eq!(disk.log(&reserved), [(0, 1, false)]);
+    assert!(!has_records(&disk.reader, 5, &reserved));
+    reserved.claim_record_seq = 1;
+    assert_eq!(disk.log(&reserved), [(0, 1, true)]);
+    assert!(has_records(&disk.reader, 5, &reserved));
+    let data = pointer(ChecksumType::FLETCHER_4, order, 9);
+    for (n, pair) in chain.windows(2).enumerate() {
+        let records = record(order, 70, &data, 1 + n as u64);
+        disk.write(&pair[0], &block(kind, order, &pair[0], &pair[1], &records));
+    }
+    let of_log = |claimed| {
+        let log = disk.log(&header(chain[0], Some(claimed)));
+        log.into_iter()
+            .filter(|(object, ..)| *object == 0)
+            .map(|(_, n, is_claimed)| (n, is_claimed))
+            .collect()
+    };
+    let found: [Vec<_>; 2] = [of_log((3, 2)), of_log((3, 3))];
+    assert_eq!(found, [[(1, true), (2, true), (3, false)], [(1, true), (2, true), (3, true)]]);
+}
+
 fn template(pointer: &BlockPointer) -> NormalBlock {
     NormalBlock {
         dvas: [pointer.dva(0), Dva::default(), Dva::default()],

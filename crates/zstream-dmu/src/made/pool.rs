@@ -247,14 +247,15 @@ impl TestLedger {
 }
 
 impl Ledger for TestLedger {
-    fn born(&mut self, block: &BlockPointer) {
+    fn born(&mut self, block: &BlockPointer) -> Result<()> {
         assert_eq!(block.logical_birth(), self.space.txg(), "{block} is born now");
         if block.is_embedded() {
             self.embedded += 1;
-            return;
+            return Ok(());
         }
         self.dsize += block.asize();
         assert_eq!(self.live.insert(block.dva(0).offset(), *block), None, "{block} is born twice");
+        Ok(())
     }
 
     fn killed(&mut self, block: &BlockPointer) -> Result<()> {

@@ -35,7 +35,7 @@ pub(crate) const MAINTAINED: &[Maintained] = &[
     row("hole_birth", true, "holes have a birth transaction group"),
     row("spacemap_v2", true, "long runs of a space map are one entry of two words"),
     row("log_spacemap", false, "logs from OpenZFS are flushed to the space maps of the metaslabs and freed"),
-    row("livelist", false, "the livelist of a clone is removed when the clone is written"),
+    row("livelist", false, "the blocks of a clone are listed, and freed by the list when it is destroyed"),
     row("extensible_dataset", true, "directories and datasets are ZAPs with extra entries"),
     row("bookmarks", true, "bookmarks are created, and updated when snapshots are destroyed"),
     row("bookmark_v2", true, "bookmarks of encrypted datasets and with redaction lists"),
@@ -153,9 +153,8 @@ impl FeatureSet {
     /// Fails if the feature does not exist or is not maintained.
     pub fn enable(&mut self, name: &str) -> Result<()> {
         let feature = Feature::by_name(name).ok_or_else(|| Error::no_entry("feature", name))?;
-        // These features are maintained in existing pools, but not used in new ones.
-        let is_retired = ["log_spacemap", "livelist"].contains(&name);
-        if is_retired || Maintained::by_name(name).is_none() {
+        // The logs of existing pools are flushed, but none are written.
+        if name == "log_spacemap" || Maintained::by_name(name).is_none() {
             return Err(Error::unsupported(format!("enabling feature {name}")));
         }
         for needed in feature.depends {

@@ -33,7 +33,7 @@ use crate::device::{Files, OpenDevice, OverlayDevice};
 use crate::error::{Error, Fault, Result};
 use crate::host::{self, Host};
 use crate::ids::{Guid, ObjectId, Txg};
-use crate::mos::{DIRECTORY_OBJECT, Features};
+use crate::mos::Features;
 use crate::object_store::ObjectStore;
 use crate::objset::Objset;
 use crate::objset::writer::{ObjsetWriter, SetProperties};
@@ -45,7 +45,6 @@ use crate::vdev::label::Role;
 use crate::vdev::sync::PoolLabels;
 use crate::vdev::uberblock::Uberblock;
 use crate::vdev::{Vdev, VdevTree};
-use crate::zap::Zap;
 use crate::zio::Space;
 use crate::zio::large_headers::{self, LargeHeaders};
 use crate::zio::write::WriteBlock;
@@ -480,16 +479,7 @@ fn check_writable(pool: &Pool) -> Result<()> {
     if let Some(cut) = pool.vdevs().cut_members().first() {
         return refuse(format!("with a truncated member ({cut})"));
     }
-    check_removed(pool)?;
-    let directory = Zap::open(&**pool.mos(), DIRECTORY_OBJECT)?;
-    for (name, what) in
-        [("com.delphix:condensing_indirect", "in which the mapping of a removed vdev is being condensed")]
-    {
-        if directory.lookup(name)?.is_some() {
-            return refuse(what.to_owned());
-        }
-    }
-    Ok(())
+    check_removed(pool)
 }
 
 /// Refuses a pool that lost something with its missing members, or would lose it with what is written.

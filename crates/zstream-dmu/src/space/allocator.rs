@@ -498,6 +498,10 @@ impl Space for Allocator {
             Release::Shared => Ok(()),
         }
     }
+
+    fn mark_obsolete(&self, place: Dva) -> Result<()> {
+        self.note_obsolete(place)
+    }
 }
 
 impl State {

@@ -16,6 +16,7 @@ use super::allocator::Freed;
 use super::space_map::SpaceChange;
 use super::vdev_map::Addition;
 use super::{Allocator, SpaceMaps};
+use crate::blkptr::Dva;
 use crate::error::{Error, Result};
 use crate::ids::ObjectId;
 use crate::mos::Features;
@@ -92,6 +93,19 @@ impl Allocator {
         })
     }
 
+    /// Notes that nothing refers to a range of a removed vdev any more. Its content stays allocated.
+    pub(super) fn note_obsolete(&self, place: Dva) -> Result<()> {
+        let (start, vdev) = (place.offset(), place.vdev());
+        if self.vdevs().moved(vdev, start, place.asize())?.is_none() {
+            let detail = format!("vdev {vdev} was not removed");
+            return Err(Error::corrupt("remapped block", detail).at_address(place));
+        }
+        let mut state = self.intact_state()?;
+        state.obsolete.note(vdev, start, start.saturating_add(place.asize()))?;
+        state.is_changed = true;
+        Ok(())
+    }
+
     /// Writes the new obsolete ranges to the maps of the removed vdevs.
     pub(super) fn write_obsolete(
         &self,
@@ -142,7 +156,6 @@ mod tests {
     use super::super::space_map::{SpaceMap, SpaceMapEntry};
     use super::super::tests::{FORM, block, commit, vdevs};
     use super::*;
-    use crate::blkptr::Dva;
     use crate::ids::Guid;
     use crate::vdev::config::VdevConfig;
     use crate::vdev::indirect::{Mapping, MappingEntry};

@@ -161,8 +161,9 @@ struct MosLedger<'a> {
 }
 
 impl Ledger for MosLedger<'_> {
-    fn born(&mut self, block: &BlockPointer) {
+    fn born(&mut self, block: &BlockPointer) -> Result<()> {
         self.delta.add(self.space, block, 1);
+        Ok(())
     }
 
     fn killed(&mut self, block: &BlockPointer) -> Result<()> {

@@ -153,6 +153,34 @@ impl VdevTree {
     }
 }
 
+impl VdevTree {
+    /// Returns the current locations of an address, in order: on no removed vdev.
+    ///
+    /// # Errors
+    /// Fails if a mapping does not have the range, or if it was moved too often.
+    pub(crate) fn current(&self, place: Dva) -> Result<Vec<Dva>> {
+        let (mut found, mut left) = (Vec::new(), vec![(place, 0)]);
+        while let Some((place, depth)) = left.pop() {
+            if depth >= MOVES_MAX {
+                return Err(Error::corrupt(
+                    "mapping",
+                    format!("a block was moved more than {MOVES_MAX} times"),
+                ));
+            }
+            match self.moved(place.vdev(), place.offset(), place.asize())? {
+                None => found.push(place),
+                Some(pieces) => left.extend(
+                    pieces
+                        .into_iter()
+                        .rev()
+                        .map(|(vdev, offset, len)| (Dva::new(vdev, offset, len, place.is_gang()), depth + 1)),
+                ),
+            }
+        }
+        Ok(found)
+    }
+}
+
 /// A range of a removed vdev.
 pub(super) struct Place<'a> {
     pub(super) tree: &'a VdevTree,

@@ -120,4 +120,14 @@ pub trait Space: Send + Sync {
     fn free_claimed(&self, block: &BlockPointer) -> Result<()> {
         self.free(block)
     }
+
+    /// Records that nothing refers to a range of a removed vdev any more, although its content stays allocated: the
+    /// block pointer was replaced by one to the new location (`spa_vdev_indirect_mark_obsolete`).
+    ///
+    /// # Errors
+    ///
+    /// Fails if the range is not on a removed vdev, and if it was recorded in this transaction group already.
+    fn mark_obsolete(&self, place: Dva) -> Result<()> {
+        Err(Error::internal(format!("{place} is not on a removed vdev")))
+    }
 }

@@ -89,13 +89,18 @@ fn parts<'a, 'b>(
 }
 
 impl BlockReader {
-    /// Returns the ranges that a block occupies: its copies, or the headers and pieces of a gang block. The allocated
-    /// size in the address of a gang header includes its pieces; each range here has only its own size.
+    /// Returns the ranges that a block occupies: its copies, or the headers and pieces of a gang block, where they are
+    /// now if a vdev was removed. The allocated size in the address of a gang header includes its pieces; each range
+    /// here has only its own size.
     ///
     /// # Errors
     /// Fails if no header of a gang block can be read, and if an address is not on a vdev.
     pub fn ranges(&self, bp: &BlockPointer) -> Result<Vec<Dva>> {
-        self.ranges_nested(bp, 0)
+        let mut ranges = Vec::new();
+        for place in self.ranges_nested(bp, 0)? {
+            ranges.extend(self.vdevs().current(place)?);
+        }
+        Ok(ranges)
     }
 
     fn ranges_nested(&self, bp: &BlockPointer, depth: usize) -> Result<Vec<Dva>> {

@@ -155,8 +155,12 @@ pub trait WriteBlock: Send + Sync {
 /// A receiver of the blocks that are born and killed by the sync of an object set (`dsl_dataset_block_born`,
 /// `_kill`): blocks on vdevs and embedded blocks, but not holes.
 pub trait Ledger {
-    /// Records that a block was written.
-    fn born(&mut self, block: &BlockPointer);
+    /// Records that a block was written. The order of blocks born and killed is that of their allocation and freeing.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it cannot be recorded.
+    fn born(&mut self, block: &BlockPointer) -> Result<()>;
 
     /// Records that a block is no longer referenced in the set. The ledger decides if its space is free.
     ///

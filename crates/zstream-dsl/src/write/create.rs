@@ -76,6 +76,6 @@ impl Tx<'_> {
             return Err(Error::refused(Errno::ENOENT, format!("{origin} is marked for destruction")));
         }
         self.check_old_log(snapshot)?;
-        self.create_dataset(place.parent, &place.name, Some(snapshot), DatasetFlags::empty())
+        self.create_clone(place.parent, &place.name, snapshot)
     }
 }

@@ -7,17 +7,19 @@ use std::collections::BTreeMap;
 
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::bpobj as lists;
-use zstream_dmu::bpobj::{BpObj, LIST_BLOCK_BYTES, SizedBlock};
+use zstream_dmu::bpobj::{BpObj, LIST_BLOCK_BYTES, ListChange, SizedBlock};
 use zstream_dmu::dnode::NewObject;
+use zstream_dmu::error::Result as PoolResult;
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::mos::DIRECTORY_OBJECT;
 use zstream_dmu::zap::{self, NewZap, Value, number_key};
+use zstream_dmu::zio::Space;
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
 use super::Tx;
 use super::usage::{Change, add};
-use crate::bookmark::Space;
+use crate::bookmark::Space as DeadSpace;
 use crate::deadlist::{Deadlist, DeadlistPhys, Entry};
 use crate::error::{Error, Result};
 use crate::reader::MosReader;
@@ -101,7 +103,7 @@ impl Tx<'_> {
         let mut bonus = self.mos.info(object)?.bonus()?.to_vec();
         let short =
             || Error::corrupt("deadlist", format!("bonus is {} bytes, which is too short", bonus.len()));
-        let mut space = Space::read(&bonus, ByteOrder::Little).ok_or_else(short)?;
+        let mut space = DeadSpace::read(&bonus, ByteOrder::Little).ok_or_else(short)?;
         add(&mut space.used_bytes, change.used);
         add(&mut space.compressed_bytes, change.compressed);
         add(&mut space.uncompressed_bytes, change.uncompressed);
@@ -109,28 +111,36 @@ impl Tx<'_> {
         Ok(self.mos_mut().set_bonus(object, ObjectType::DEADLIST_HDR, &bonus)?)
     }
 
-    /// Adds blocks (`dsl_deadlist_insert`).
+    /// Adds blocks.
     pub(super) fn insert_dead(&mut self, object: ObjectId, blocks: &[SizedBlock]) -> Result<()> {
-        if blocks.is_empty() {
+        let changes: Vec<_> =
+            blocks.iter().map(|block| ListChange { block: *block, is_free: false }).collect();
+        self.insert_changes(object, &changes)
+    }
+
+    /// Adds blocks that were allocated or freed, in this order (`dsl_deadlist_insert`).
+    pub(super) fn insert_changes(&mut self, object: ObjectId, changes: &[ListChange]) -> Result<()> {
+        if changes.is_empty() {
             return Ok(());
         }
         let deadlist = self.read().deadlist(object)?;
         let mut sum = Change::default();
-        let mut sorted: BTreeMap<Txg, (ObjectId, Vec<SizedBlock>)> = BTreeMap::new();
-        for block in blocks {
-            let entry = deadlist.entry_of(block.pointer.birth())?;
-            sorted.entry(entry.min_txg).or_insert_with(|| (entry.blocks, Vec::new())).1.push(*block);
-            sum = sum.plus(change_of(block));
+        let mut sorted: BTreeMap<Txg, (ObjectId, Vec<ListChange>)> = BTreeMap::new();
+        for change in changes {
+            let entry = deadlist.entry_of(change.block.pointer.birth())?;
+            sorted.entry(entry.min_txg).or_insert_with(|| (entry.blocks, Vec::new())).1.push(*change);
+            let space = change_of(&change.block);
+            sum = sum.plus(if change.is_free { space.negated() } else { space });
         }
         self.add_deadlist_space(object, sum)?;
-        for (key, (list, blocks)) in sorted {
+        for (key, (list, changes)) in sorted {
             let mut list = list;
             if self.read().is_shared_empty(list)? {
                 list = self.create_list()?;
                 self.drop_empty()?;
                 self.zap(object)?.update(number_key(key.0), &Value::word(list.0))?;
             }
-            lists::enqueue(self.mos_mut(), list, &blocks)?;
+            lists::enqueue_changes(self.mos_mut(), list, &changes)?;
         }
         Ok(())
     }
@@ -181,28 +191,41 @@ impl Tx<'_> {
     }
 
     /// Removes the entries whose keys are at least `from`, and frees their blocks. Returns their space.
-    pub(super) fn free_dead(&mut self, object: ObjectId, from: Txg) -> Result<Space> {
-        let space = self.read().dead_space(object, from, Txg(u64::MAX))?;
+    pub(super) fn free_dead(&mut self, object: ObjectId, from: Txg) -> Result<DeadSpace> {
+        self.take_dead(object, from, &mut |space, block| {
+            if has_places(block) { space.free(block) } else { Ok(()) }
+        })
+    }
+
+    /// Removes the entries whose keys are at least `from`, and passes their blocks to `take`. Returns their space.
+    pub(super) fn take_dead(
+        &mut self,
+        object: ObjectId,
+        from: Txg,
+        take: &mut dyn FnMut(&dyn Space, &BlockPointer) -> PoolResult<()>,
+    ) -> Result<DeadSpace> {
+        let sum = self.read().dead_space(object, from, Txg(u64::MAX))?;
         for entry in self.read().deadlist(object)?.entries {
             if entry.min_txg >= from {
                 self.zap(object)?.remove(number_key(entry.min_txg.0))?;
-                self.free_list(entry.blocks)?;
+                self.take_list(entry.blocks, take)?;
             }
         }
-        self.add_deadlist_space(object, Change::of(&space).negated())?;
-        Ok(space)
+        self.add_deadlist_space(object, Change::of(&sum).negated())?;
+        Ok(sum)
     }
 
-    /// Frees a list and the blocks in it.
-    fn free_list(&mut self, list: ObjectId) -> Result<()> {
+    /// Frees a list, after its blocks are passed to `take`.
+    fn take_list(
+        &mut self,
+        list: ObjectId,
+        take: &mut dyn FnMut(&dyn Space, &BlockPointer) -> PoolResult<()>,
+    ) -> Result<()> {
         if self.read().is_shared_empty(list)? {
             return self.drop_empty();
         }
         for entry in BpObj::open(&*self.mos, list)?.entries(&*self.mos) {
-            let pointer = entry?.pointer;
-            if has_places(&pointer) {
-                self.space.free(&pointer)?;
-            }
+            take(self.space, &entry?.pointer)?;
         }
         Ok(lists::free(self.mos_mut(), list)?)
     }
@@ -235,9 +258,9 @@ impl MosReader<'_> {
     }
 
     /// Returns the space of a list.
-    pub(super) fn list_space(self, list: ObjectId) -> Result<Space> {
+    pub(super) fn list_space(self, list: ObjectId) -> Result<DeadSpace> {
         let list = BpObj::open(self.mos, list)?;
-        Ok(Space {
+        Ok(DeadSpace {
             used_bytes: list.bytes,
             compressed_bytes: list.compressed_bytes.unwrap_or_default(),
             uncompressed_bytes: list.uncompressed_bytes.unwrap_or_default(),
@@ -246,8 +269,8 @@ impl MosReader<'_> {
 
     /// Returns the space of the entries whose keys are at least `from` and less than `below`
     /// (`dsl_deadlist_space_range`).
-    pub(super) fn dead_space(self, object: ObjectId, from: Txg, below: Txg) -> Result<Space> {
-        let mut sum = Space::default();
+    pub(super) fn dead_space(self, object: ObjectId, from: Txg, below: Txg) -> Result<DeadSpace> {
+        let mut sum = DeadSpace::default();
         for entry in self.deadlist(object)?.entries {
             if (from..below).contains(&entry.min_txg) {
                 let space = self.list_space(entry.blocks)?;

@@ -53,7 +53,6 @@ impl Tx<'_> {
 
     /// Destroys a snapshot without clones and holds.
     pub(super) fn destroy_snapshot(&mut self, snapshot: ObjectId) -> Result<()> {
-        self.read().refuse_remapped(snapshot)?;
         let gone = self.read().dataset(snapshot)?;
         let next = gone.next.ok_or_else(|| {
             Error::corrupt("DSL dataset", format!("the snapshot {snapshot} has no next dataset"))
@@ -87,6 +86,7 @@ impl Tx<'_> {
         let own_list = self.read().deadlist_of(snapshot)?;
         self.merge_deadlists(next_list, own_list)?;
         self.free_deadlist(own_list)?;
+        self.destroy_remapped(snapshot, next, gone.prev_snapshot_txg)?;
         if !keeps_key {
             self.remove_clones_key(gone.dir, gone.creation_txg)?;
         }
@@ -103,6 +103,7 @@ impl Tx<'_> {
                 let list = self.read().deadlist_of(head)?;
                 self.remove_deadlist_key(list, gone.creation_txg)?;
             }
+            self.remove_remapped_key(head, gone.creation_txg)?;
         } else {
             self.recount_unique(next, next_before.unique_bytes)?;
         }
@@ -147,6 +148,7 @@ impl Tx<'_> {
                 if self.read().origin_txg(clone_dir)? > key {
                     let list = self.read().deadlist_of(clone)?;
                     self.remove_deadlist_key(list, key)?;
+                    self.remove_remapped_key(clone, key)?;
                     dirs.push(clone_dir);
                 }
             }
@@ -166,9 +168,7 @@ impl Tx<'_> {
 
     /// Destroys a head without snapshots and children, and its origin if that is marked for destruction.
     pub(super) fn destroy_head(&mut self, head: ObjectId) -> Result<()> {
-        self.read().refuse_remapped(head)?;
         let gone = self.read().dataset(head)?;
-        self.remove_livelist(gone.dir)?;
         self.set_refreservation(head, None)?;
         self.drop_features(head)?;
         let mut origin_waits = false;
@@ -187,7 +187,10 @@ impl Tx<'_> {
         }
         let list = self.read().deadlist_of(head)?;
         self.free_deadlist(list)?;
-        self.free_blocks(head)?;
+        self.drop_remapped(head)?;
+        if !self.free_live(gone.dir)? {
+            self.free_blocks(head)?;
+        }
         self.free_log(head)?;
         let dir = self.read().dir(gone.dir)?;
         let used = Change {

@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 
 use zstream_dmu::blkptr::{BlockKind, BlockPointer};
-use zstream_dmu::bpobj::SizedBlock;
+use zstream_dmu::bpobj::{ListChange, SizedBlock};
 use zstream_dmu::error::Result as PoolResult;
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::zap::Value;
@@ -20,6 +20,7 @@ use zstream_format::errno::Errno;
 
 use super::Tx;
 use super::deadlist::{change_of, has_places};
+use super::livelist::Live;
 use super::usage::{Change, Use, accounted_change, add};
 use crate::bookmark::Bookmark;
 use crate::error::{Error, Result};
@@ -30,9 +31,6 @@ const DEAD_BLOCKS_MAX: usize = 4096;
 
 /// The largest block of a dataset without the feature `large_blocks`, in bytes.
 const OLD_BLOCK_BYTES_MAX: u64 = 128 << 10;
-
-/// The entry in the directory of a clone for the list of its own blocks.
-const LIVELIST: &str = "com.delphix:livelist";
 
 /// A ledger that counts the blocks of one dataset while it is synced.
 pub struct DatasetLedger<'t, 'a> {
@@ -46,6 +44,8 @@ pub struct DatasetLedger<'t, 'a> {
     origin_txg: Txg,
     sums: Sums,
     dead: Vec<SizedBlock>,
+    /// The list of the blocks of a clone.
+    live: Option<Live>,
     features: BTreeSet<&'static str>,
     /// Bookmarks that are not yet followed by a snapshot.
     marks: Vec<(Bookmark, bool)>,
@@ -63,8 +63,7 @@ struct Sums {
 }
 
 impl<'a> Tx<'a> {
-    /// Returns a ledger for the blocks of a head that is synced next. The livelist of a clone is not maintained here,
-    /// and is therefore removed; OpenZFS then destroys the clone by traversing it.
+    /// Returns a ledger for the blocks of a head that is synced next.
     ///
     /// # Errors
     /// Fails if the head or its lists cannot be read.
@@ -74,7 +73,7 @@ impl<'a> Tx<'a> {
         let deadlist = self.read().deadlist_of(head)?;
         // Read here, while a failure does no harm.
         drop(self.read().deadlist(deadlist)?);
-        self.remove_livelist(phys.dir)?;
+        let live = self.open_livelist(head, phys.dir)?;
         let before = match phys.prev_snapshot {
             Some(previous) => {
                 let before = self.read().dataset(previous)?;
@@ -98,6 +97,7 @@ impl<'a> Tx<'a> {
             origin_txg,
             sums: Sums::default(),
             dead: Vec::new(),
+            live,
             features: BTreeSet::new(),
             marks,
         })
@@ -125,14 +125,6 @@ impl<'a> Tx<'a> {
         }
         Ok(())
     }
-
-    /// Removes a clone's list of its own blocks (`dsl_dir_remove_livelist`).
-    pub(super) fn remove_livelist(&mut self, dir: ObjectId) -> Result<()> {
-        let Some(list) = self.read().entry(dir, LIVELIST)? else { return Ok(()) };
-        self.remove_entry(dir, LIVELIST)?;
-        self.free_deadlist(ObjectId(list.u64()?))?;
-        self.feature_add("livelist", -1)
-    }
 }
 
 /// Returns the features that are needed to read a block.
@@ -151,14 +143,16 @@ fn features_of(block: &BlockPointer) -> impl Iterator<Item = &'static str> {
 }
 
 impl Ledger for DatasetLedger<'_, '_> {
-    fn born(&mut self, block: &BlockPointer) {
+    fn born(&mut self, block: &BlockPointer) -> PoolResult<()> {
         if block.is_hole() || block.is_redacted() {
-            return;
+            return Ok(());
         }
-        let change = change_of(&self.tx.sized(block));
+        let sized = self.tx.sized(block);
+        let change = change_of(&sized);
         self.sums.referenced = self.sums.referenced.plus(change);
         self.sums.unique = self.sums.unique.plus(change);
         self.features.extend(features_of(block));
+        self.track(ListChange { block: sized, is_free: false }).map_err(Error::into_pool)
     }
 
     fn killed(&mut self, block: &BlockPointer) -> PoolResult<()> {
@@ -169,6 +163,7 @@ impl Ledger for DatasetLedger<'_, '_> {
         let sized = self.tx.sized(block);
         let change = change_of(&sized);
         let birth = block.birth();
+        self.track(ListChange { block: sized, is_free: true }).map_err(Error::into_pool)?;
         self.sums.referenced = self.sums.referenced.plus(change.negated());
         if birth > previous_txg {
             self.sums.unique = self.sums.unique.plus(change.negated());
@@ -205,6 +200,12 @@ impl DatasetLedger<'_, '_> {
         self.tx.insert_dead(self.deadlist, &dead)
     }
 
+    /// Adds a block to the livelist, if there is one.
+    fn track(&mut self, change: ListChange) -> Result<()> {
+        let Some(live) = &mut self.live else { return Ok(()) };
+        if live.add(change) { self.tx.write_livelist(live) } else { Ok(()) }
+    }
+
     /// Stores the counts, in the dataset with its new root, and up the tree of directories.
     ///
     /// # Errors
@@ -213,6 +214,9 @@ impl DatasetLedger<'_, '_> {
         self.bury()?;
         let Sums { referenced, unique, to_snapshots, previous_unique } = self.sums;
         let tx = self.tx;
+        if let Some(live) = &mut self.live {
+            tx.write_livelist(live)?;
+        }
         let reserved = tx.read().refreservation(self.head)?;
         let charged = tx.change_dataset(self.head, |dataset| {
             let charged = accounted_change(dataset.unique_bytes, reserved, unique.used);
@@ -231,6 +235,9 @@ impl DatasetLedger<'_, '_> {
             Use::Head,
         )?;
         tx.move_space(self.dir, to_snapshots, Use::Head, Use::Snapshots)?;
+        if self.live.is_some() {
+            tx.prune_livelist(self.head, self.dir)?;
+        }
         if let (Some(previous), true) = (self.previous.0, previous_unique != 0) {
             tx.change_dataset(previous, |dataset| add(&mut dataset.unique_bytes, previous_unique))?;
         }

@@ -180,6 +180,18 @@ impl Tx<'_> {
         Ok(head)
     }
 
+    /// Creates a clone that stays, with the list of its own blocks.
+    pub(super) fn create_clone(
+        &mut self,
+        parent: ObjectId,
+        name: &str,
+        origin: ObjectId,
+    ) -> Result<ObjectId> {
+        let head = self.create_dataset(parent, name, Some(origin), DatasetFlags::empty())?;
+        self.create_livelist(self.read().dataset(head)?.dir)?;
+        Ok(head)
+    }
+
     /// Changes a count of a directory and of those above it that have the count (`dsl_fs_ss_count_adjust`).
     pub(super) fn adjust_counts(&mut self, dir: ObjectId, name: &'static str, change: i64) -> Result<()> {
         let mut at = Some(dir);

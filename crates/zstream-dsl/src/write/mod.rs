@@ -13,6 +13,8 @@
 //! make       directories, datasets, clones; a pool's first ones
 //! snapshot   snapshots
 //! ledger     accounting for the blocks of a dataset that is synced
+//! livelist   the blocks of clones, so that a clone is destroyed without a traversal
+//! remapped   blocks that OpenZFS remapped after the removal of a vdev
 //! create     the verbs create, snapshot and clone
 //! destroy    the verb destroy
 //! swap       rollback, and the end of a receive
@@ -47,6 +49,7 @@ mod hold;
 mod keys;
 mod ledger;
 mod limits;
+mod livelist;
 mod log;
 mod make;
 mod names;
@@ -57,6 +60,7 @@ mod props;
 mod receive;
 mod redact;
 mod redaction;
+mod remapped;
 mod rename;
 mod settings;
 mod snapshot;
@@ -128,6 +132,7 @@ pub struct Tx<'a> {
     clock: Clock,
     entropy: &'a mut Entropy,
     has_changed: bool,
+    livelists: livelist::Limits,
     /// The space that all datasets share, which limits reservations; `None` if it is unknown.
     pool_space: Option<PoolSpace>,
 }
@@ -157,6 +162,7 @@ impl<'a> Tx<'a> {
             clock,
             entropy,
             has_changed: false,
+            livelists: livelist::Limits::default(),
             pool_space: None,
         }
     }

@@ -61,6 +61,7 @@ pub struct WritablePool {
     /// The sums of the blocks with several references at that time.
     shared: Totals,
     unread: Vec<Error>,
+    livelists: super::livelist::Limits,
     /// The last transaction group before the pool was opened.
     opened: Txg,
 }
@@ -102,8 +103,19 @@ impl WritablePool {
         let is_reproducible = seed.is_some();
         let (wrappings, unread, opened) = (HashMap::new(), Vec::new(), pool.uberblock().txg);
         let shared = pool.space().shared()?;
-        let mut this =
-            Self { pool, keyring, wrappings, entropy, is_reproducible, space, shared, unread, opened };
+        let livelists = super::livelist::Limits::default();
+        let mut this = Self {
+            pool,
+            keyring,
+            wrappings,
+            entropy,
+            is_reproducible,
+            space,
+            shared,
+            unread,
+            livelists,
+            opened,
+        };
         this.claim_logs()?;
         Ok(this)
     }
@@ -203,6 +215,7 @@ impl WritablePool {
         let reader = Arc::clone(parts.reader) as Arc<dyn ReadBlock>;
         let mut tx = Tx::new(name, parts.mos, &**parts.space, reader, clock, &mut self.entropy);
         tx.pool_space = space;
+        tx.livelists = self.livelists;
         tx.keyring = Arc::clone(&self.keyring);
         tx
     }
@@ -370,6 +383,27 @@ impl WritablePool {
             self.log(Event::Internal("destroy", &format!("{name} (unfinished receive)")))?;
         }
         self.commit().map(drop)
+    }
+
+    /// Frees the blocks of clones that OpenZFS destroyed and that were not freed yet, like OpenZFS after it imports a
+    /// pool. Lists that cannot be read are kept, and their errors are in [`unread`](Self::unread).
+    ///
+    /// # Errors
+    /// Fails if the blocks cannot be freed, and like [`commit`](Self::commit). The pool must be dropped then.
+    pub fn free_deleted_clones(&mut self) -> Result<()> {
+        let (freed, unread) = self.tx().free_deleted_clones()?;
+        self.unread.extend(unread);
+        if freed == 0 {
+            return Ok(());
+        }
+        self.commit().map(drop)
+    }
+
+    /// Sets the limits of livelists: the number of blocks in a part after which the next one is begun, and the percentage
+    /// of a clone that must be shared with its origin. For tests.
+    #[cfg(feature = "testing")]
+    pub fn limit_livelists(&mut self, part_blocks_max: u64, shared_percent: u64) {
+        self.livelists = super::livelist::Limits { part_blocks_max, shared_percent };
     }
 
     /// Returns the errors of datasets that could not be read when unfinished receives were searched.

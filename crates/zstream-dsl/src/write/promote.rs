@@ -187,7 +187,6 @@ impl MosReader<'_> {
     ) -> Result<Vec<(ObjectId, String)>> {
         let (mut names, mut colliding) = (Vec::new(), Vec::new());
         for snapshot in shared {
-            self.refuse_remapped(*snapshot)?;
             let short = self.short_name(*snapshot)?;
             if name.len() + 1 + short.len() > NAME_BYTES_MAX {
                 let why = format!("the name {name}@{short} is too long");

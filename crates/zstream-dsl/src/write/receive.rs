@@ -99,7 +99,7 @@ impl Tx<'_> {
     /// Fails like [`create`](Self::create).
     pub(super) fn create_received_clone(&mut self, origin: ObjectId, name: &str) -> Result<ObjectId> {
         let place = self.read().vacant(name)?;
-        self.create_dataset(place.parent, &place.name, Some(origin), DatasetFlags::empty())
+        self.create_clone(place.parent, &place.name, origin)
     }
 
     /// Marks a dataset as one that is being filled.

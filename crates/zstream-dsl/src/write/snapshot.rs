@@ -10,7 +10,6 @@ use super::usage::{Change, Use};
 use crate::error::{Error, Result};
 use crate::keys::IVSET_GUID;
 use crate::phys::{DatasetFlags, DatasetPhys};
-use crate::reader::MosReader;
 
 /// The entry of a directory for the time at which its snapshots last changed.
 const SNAPSHOTS_CHANGED: &str = "com.ixsystems:snapshots_changed";
@@ -30,7 +29,6 @@ impl Tx<'_> {
 
     pub(super) fn snapshot_at(&mut self, head: ObjectId, name: &str, txg: Txg) -> Result<ObjectId> {
         let before = self.read().dataset(head)?;
-        self.read().refuse_remapped(head)?;
         if before.prev_snapshot_txg >= txg {
             return Err(Error::refused(
                 Errno::EINVAL,
@@ -65,6 +63,7 @@ impl Tx<'_> {
         let deadlist = self.clone_deadlist(old_list, Txg(u64::MAX))?;
         self.add_deadlist_key(deadlist, before.prev_snapshot_txg)?;
         self.keep_bookmark_keys(head, deadlist, before.prev_snapshot_txg)?;
+        self.pass_remapped(head, snapshot)?;
         if self.read().is_encrypted(before.dir)? && self.read().feature_enabled("bookmark_v2")? {
             let ivset = self.random56()?;
             self.set_entry(snapshot, IVSET_GUID, &Value::word(ivset))?;
@@ -110,17 +109,6 @@ impl Tx<'_> {
         }
         let now = [self.clock.seconds, u64::from(self.clock.nanoseconds)];
         self.set_entry(dir, SNAPSHOTS_CHANGED, &Value::words(&now))
-    }
-}
-
-impl MosReader<'_> {
-    /// Checks that a dataset has not lost blocks to the removal of a vdev: lists of such blocks are not maintained
-    /// here.
-    pub(super) fn refuse_remapped(self, head: ObjectId) -> Result<()> {
-        match self.entry(head, "com.delphix:remap_deadlist")? {
-            None => Ok(()),
-            Some(_) => Err(Error::unsupported("changing a dataset with a list of remapped blocks")),
-        }
     }
 }
 

@@ -28,9 +28,8 @@ impl Tx<'_> {
         let snapshot = h
             .prev_snapshot
             .ok_or_else(|| Error::corrupt("DSL dataset", format!("{head} has no previous snapshot")))?;
-        self.read().refuse_remapped(clone)?;
-        self.read().refuse_remapped(head)?;
         self.swap_features(clone, head)?;
+        self.swap_remapped(clone, head)?;
         let reserved = self.read().refreservation(head)?;
         let unreserved = reserved.min(h.unique_bytes) as i64 - reserved.min(c.unique_bytes) as i64;
 

@@ -382,8 +382,8 @@ impl PoolPlace {
     /// pool or of anything in it) selects one; the name and the devices in the options are ignored. With a seed, the
     /// result is reproducible.
     ///
-    /// Interrupted receives that cannot be resumed are destroyed, as OpenZFS does when it imports a pool. If some
-    /// datasets cannot be read, they are left in place, and the pool can still be changed:
+    /// Interrupted receives that cannot be resumed are destroyed, and the blocks of clones that OpenZFS destroyed are
+    /// freed, as OpenZFS does when it imports a pool. If some datasets cannot be read, they are left in place, and the pool can still be changed:
     /// [`WritablePool::unread`] and [`unsearched`] report them.
     ///
     /// # Errors
@@ -415,6 +415,7 @@ impl PoolPlace {
         };
         let mut pool = WritablePool::over(pool, seed)?;
         pool.destroy_unresumable()?;
+        pool.free_deleted_clones()?;
         Ok(pool)
     }
 

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use zstream_dmu::blkptr::{BlockKind, BlockPointer};
 use zstream_dmu::device::{Device, DeviceHints, MemoryDevice};
+use zstream_dmu::dnode::NewObject;
 use zstream_dmu::error::{Error as PoolError, Result as PoolResult};
 use zstream_dmu::ids::{BlockId, ObjectId, Txg};
 use zstream_dmu::object_store::ObjectStore as _;
@@ -29,7 +30,7 @@ use zstream_dmu::{Random, RangeSet};
 use zstream_dsl::prop::parse;
 use zstream_dsl::scrub::Lines;
 use zstream_dsl::write::{Reach, WritablePool};
-use zstream_dsl::{Dsl, scrub};
+use zstream_dsl::{Dsl, scrub, testing};
 use zstream_format::algorithm::{ChecksumType, CompressionType};
 use zstream_format::checksum::seal_embedded;
 use zstream_format::object_type::{ObjectType, ObjsetType};
@@ -45,6 +46,7 @@ use crate::created::{self, new_pool, open, open_writable};
 use crate::errors::Result;
 use crate::forged;
 use crate::golden;
+use crate::livelists::Livelists;
 use crate::sending::source_pool;
 use crate::writing::spaces;
 
@@ -130,21 +132,42 @@ fn made() -> Result<Arc<MemoryDevice>> {
     let memory = Arc::new(MemoryDevice::new(MEMBER_BYTES as usize));
     let device: Arc<dyn Device> = Arc::clone(&memory) as _;
     let given = Arc::clone(&device);
-    created::create(new_pool("demo", "a", 12, &mut |_| ("/a".to_owned(), Arc::clone(&given))))?;
+    let mut new = new_pool("demo", "a", 12, &mut |_| ("/a".to_owned(), Arc::clone(&given)));
+    new.features.enable("livelist")?;
+    created::create(new)?;
     for name in STREAMS {
         recv::receive_with(&device, &golden::stream(name), 0, &options()).1.expect(name);
     }
     let mut pool = open_writable(&[device], &options())?;
     let dsl = pool.dsl();
     let mut snapshots = Vec::new();
+    let mut filled = None;
     for dataset in Lines::new(&dsl)?.datasets() {
         if dataset.is_snapshot() {
+            filled = filled.or_else(|| (!dataset.phys().root.is_hole()).then(|| dataset.name().to_owned()));
             snapshots.push(dataset.name().to_owned());
         }
     }
     drop(dsl);
     let first = snapshots.first().expect("a snapshot").clone();
+    // Livelists that stay however little is shared, in parts of few blocks: one of a clone, one of a destroyed clone.
+    pool.limit_livelists(3, 0);
     pool.clone_snapshot(&first, "demo/clone")?;
+    let filled = filled.expect("a snapshot with content");
+    pool.clone_snapshot(&filled, "demo/listed")?;
+    pool.clone_snapshot(&filled, "demo/gone")?;
+    pool.commit()?;
+    for (n, name) in
+        ["demo/listed", "demo/gone", "demo/listed", "demo/listed", "demo/gone"].iter().enumerate()
+    {
+        let head = pool.dsl().head(name)?.object();
+        let mut set = pool.open_head(head)?;
+        let object = set.allocate(&NewObject::new(ObjectType::PLAIN_FILE_CONTENTS, 4096))?;
+        set.write(object, 0, &[n as u8 + 1; 20_000])?;
+        pool.sync(head, &mut set)?;
+        pool.commit()?;
+    }
+    testing::leave_deleted_clone(&mut pool.tx(), "demo/gone")?;
     pool.tx().snapshot(&["demo/clone@x".to_owned()])?;
     pool.tx().hold("tag", std::slice::from_ref(&first))?;
     for (n, snapshot) in snapshots.iter().enumerate() {
@@ -550,7 +573,9 @@ impl State {
         let pool = open(&[Arc::clone(device)])?;
         let allocated = allocated(&pool).ok();
         let leaked = allocated.clone().and_then(|allocated| unreached(&pool, allocated).ok());
-        Ok(Self { txg: pool.uberblock().txg, allocated, is_clean: leaked == Some(0) })
+        // A clone is destroyed by its livelist.
+        let has_lists = Livelists::of(&pool).is_ok_and(|lists| lists.wrong.is_empty());
+        Ok(Self { txg: pool.uberblock().txg, allocated, is_clean: leaked == Some(0) && has_lists })
     }
 }
 
@@ -667,7 +692,7 @@ fn name(of: u8, step: usize) -> &'static str {
 }
 
 /// Verbs that [`verb`] knows.
-const VERBS: u8 = 16;
+const VERBS: u8 = 18;
 
 fn verb(pool: &mut WritablePool, verb: u8, of: u8) -> zstream_dsl::error::Result<()> {
     let names = &base().names;
@@ -719,6 +744,8 @@ fn verb(pool: &mut WritablePool, verb: u8, of: u8) -> zstream_dsl::error::Result
             &format!("{}@renamed", snapshot.split('@').next().unwrap_or("")),
             false,
         ),
+        15 => pool.free_deleted_clones(),
+        16 => pool.tx().destroy("demo/listed"),
         _ => {
             // Every block of dnodes is written anew.
             let head = pool.dsl().head(&head)?.object();

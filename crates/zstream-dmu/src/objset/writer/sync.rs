@@ -261,7 +261,7 @@ impl ObjsetWriter {
         }
         if let Spill::New(Dirty::Written(written)) = &overlay.spill {
             if !written.in_place {
-                account.born(&written.pointer);
+                account.born(&written.pointer)?;
             }
             let pointer = written.pointer;
             overlay.dnode_mut(object)?.set_spill(Some(pointer))?;
@@ -290,7 +290,7 @@ impl ObjsetWriter {
         })?;
         if !written.in_place {
             let mut account = Account::new(&self.source, ledger);
-            account.born(&written.pointer);
+            account.born(&written.pointer)?;
             account.kill(&self.root)?;
         }
         self.root = written.pointer;

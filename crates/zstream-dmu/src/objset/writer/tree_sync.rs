@@ -46,12 +46,13 @@ impl<'a> Account<'a> {
         Self { source, ledger, born: 0, killed: 0, has_changed: false }
     }
 
-    pub(super) fn born(&mut self, pointer: &BlockPointer) {
+    pub(super) fn born(&mut self, pointer: &BlockPointer) -> Result<()> {
         if is_told(pointer) {
             self.has_changed = true;
             self.born += self.source.writer.dsize(pointer);
-            self.ledger.born(pointer);
+            self.ledger.born(pointer)?;
         }
+        Ok(())
     }
 
     pub(super) fn kill(&mut self, pointer: &BlockPointer) -> Result<()> {
@@ -128,7 +129,7 @@ impl TreeSync<'_> {
                 return Err(Error::internal(format!("block {block} is synced before it is written")));
             };
             if !written.in_place {
-                account.born(&written.pointer);
+                account.born(&written.pointer)?;
                 if let Some(base) = base {
                     let old = self.source.tree(self.object, base).pointer(0, BlockId(*block))?;
                     account.kill(&old)?;
@@ -251,7 +252,7 @@ impl TreeSync<'_> {
         let written = self.source.writer.write_blocks(&requests)?;
         for ((id, old, ..), written) in batch.drain(..).zip(written) {
             if !written.in_place {
-                account.born(&written.pointer);
+                account.born(&written.pointer)?;
                 account.kill(&old)?;
             }
             above.insert(id, written.pointer);

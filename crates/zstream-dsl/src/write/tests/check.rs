@@ -11,6 +11,7 @@ use zstream_dmu::traverse::{Options, Traverse, VisitKind};
 use super::pool::TestPool;
 use crate::bookmark::{Bookmark, Space};
 use crate::deadlist::Deadlist;
+use crate::livelist;
 use crate::phys::{DatasetPhys, DirPhys};
 use crate::reader::{MosReader, ZAPIFIED};
 
@@ -39,6 +40,8 @@ struct Facts<'t> {
     reached: BTreeMap<ObjectId, usize>,
     features: BTreeMap<&'static str, u64>,
     bookmarks: BTreeMap<ObjectId, Vec<Bookmark>>,
+    /// The livelists of clones, by directory.
+    livelists: BTreeMap<ObjectId, Deadlist>,
 }
 
 /// Checks the pool, which must be synced.
@@ -54,6 +57,7 @@ pub(super) fn check(pool: &mut TestPool) {
                 reached: BTreeMap::new(),
                 features: BTreeMap::new(),
                 bookmarks: BTreeMap::new(),
+                livelists: BTreeMap::new(),
             };
             let root = tx.read().root_dir()?;
             facts.walk(root, None);
@@ -95,6 +99,12 @@ impl Facts<'_> {
         assert_eq!(dir.parent, parent);
         self.reach([object]);
         self.reach([dir.children, dir.props, dir.clones].into_iter().flatten());
+        if let Some(list) = self.read.entry_object(object, "com.delphix:livelist").unwrap() {
+            let list = Deadlist::open(self.read.mos, list).unwrap();
+            *self.features.entry("livelist").or_default() += 1;
+            self.reach_deadlist(&list);
+            self.livelists.insert(object, list);
+        }
         for (_, child) in self.read.entries(dir.children).unwrap() {
             self.walk(ObjectId(child.u64().unwrap()), Some(object));
         }
@@ -119,16 +129,9 @@ impl Facts<'_> {
             let phys = self.read.dataset(object).unwrap();
             assert_eq!(phys.dir, dir);
             let deadlist = Deadlist::open(self.read.mos, phys.deadlist.unwrap()).unwrap();
-            self.reach([object, deadlist.object]);
+            self.reach([object]);
+            self.reach_deadlist(&deadlist);
             self.reach([phys.next_clones, phys.props, phys.holds].into_iter().flatten());
-            let shared = self.read.directory("empty_bpobj").unwrap();
-            for entry in &deadlist.entries {
-                if Some(entry.blocks) == shared {
-                    *self.features.entry("empty_bpobj").or_default() += 1;
-                } else {
-                    self.reach_list(entry.blocks);
-                }
-            }
             if self.read.own_zap(object).unwrap().is_some() {
                 for (feature, _) in self.read.dataset_features(object).unwrap() {
                     *self.features.entry(feature.name).or_default() += 1;
@@ -145,6 +148,18 @@ impl Facts<'_> {
             *self.features.entry("bookmark_written").or_default() += marks.len() as u64;
             self.reach(marks.iter().filter_map(|mark| mark.redaction_object));
             self.bookmarks.insert(head, marks);
+        }
+    }
+
+    fn reach_deadlist(&mut self, list: &Deadlist) {
+        self.reach([list.object]);
+        let shared = self.read.directory("empty_bpobj").unwrap();
+        for entry in &list.entries {
+            if Some(entry.blocks) == shared {
+                *self.features.entry("empty_bpobj").or_default() += 1;
+            } else {
+                self.reach_list(entry.blocks);
+            }
         }
     }
 
@@ -202,6 +217,7 @@ impl Facts<'_> {
             "bookmark_written",
             "large_blocks",
             "zstd_compress",
+            "livelist",
         ] {
             let count = self.features.get(name).copied().unwrap_or_default();
             assert_eq!(self.read.feature_count(name).unwrap(), Some(count), "{name}");
@@ -280,6 +296,31 @@ impl Facts<'_> {
         assert!(listed.keys().eq(dead.keys()), "blocks of the deadlist of {name}");
     }
 
+    /// Checks that a livelist has the blocks of a head that are younger than its origin, and each with its birth.
+    fn check_livelist<'b>(
+        &self,
+        name: &str,
+        list: &Deadlist,
+        blocks: impl Iterator<Item = &'b BlockPointer> + Clone,
+    ) {
+        assert_eq!(list.space, space(blocks.clone()), "the livelist of {name}");
+        let mut listed = BTreeMap::new();
+        for (n, entry) in list.entries.iter().enumerate() {
+            let end = list.entries.get(n + 1).map_or(Txg(u64::MAX), |next| next.min_txg);
+            let part = BpObj::open(self.read.mos, entry.blocks).unwrap();
+            for change in part.entries(self.read.mos) {
+                let change = change.unwrap();
+                let birth = change.pointer.birth();
+                assert!(birth > entry.min_txg && birth <= end, "{name}: born in {birth}, under {entry:?}");
+            }
+            for item in livelist::allocated(self.read.mos, &part).unwrap() {
+                assert!(listed.insert(item.pointer.dva(0).offset(), item.pointer.birth()).is_none());
+            }
+        }
+        let expected = blocks.map(|block| (block.dva(0).offset(), block.birth())).collect();
+        assert_eq!(listed, expected, "blocks of the livelist of {name}");
+    }
+
     /// Checks a directory and those below it, and returns the space that it counts for.
     fn check_dir(&self, object: ObjectId) -> (u64, u64, u64) {
         let dir = &self.dirs[&object];
@@ -302,6 +343,9 @@ impl Facts<'_> {
         if let Some(head) = dir.head {
             let Dataset { phys, blocks, .. } = &self.datasets[&head];
             let of_head = blocks.values().filter(|block| block.birth() > origin);
+            if let Some(list) = self.livelists.get(&object) {
+                self.check_livelist(&name, list, of_head.clone());
+            }
             assert_eq!(dir.breakdown.head, space(of_head).used_bytes, "the head of {name}");
             refreservation = self.read.refreservation(head).unwrap().saturating_sub(phys.unique_bytes);
             let clones: BTreeSet<ObjectId> = self.read.numbers(dir.clones).unwrap().into_iter().collect();

@@ -13,6 +13,7 @@ use super::check::check;
 use super::pool::TestPool;
 use super::{create, errno};
 use crate::write::Setting;
+use crate::write::livelist::Limits;
 
 struct Rng(u64);
 
@@ -164,6 +165,8 @@ fn everything_that_is_kept_follows_from_the_blocks_after_every_step() {
     let (first, end) = seeds.split_once("..").unwrap();
     for seed in first.parse().unwrap()..end.parse::<u64>().unwrap() {
         let mut pool = TestPool::new(64 << 20, seed);
+        // Livelists in short parts, which stay longer or shorter.
+        pool.livelists = Limits { part_blocks_max: 5, shared_percent: [75, 0][seed as usize % 2] };
         let mut rng = Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let mut done: BTreeMap<String, usize> = BTreeMap::new();
         let mut kept = BTreeMap::new();

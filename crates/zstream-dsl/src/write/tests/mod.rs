@@ -2,6 +2,7 @@
 
 mod check;
 mod history;
+mod livelist;
 mod pool;
 
 use zstream_dmu::dnode::NewObject;

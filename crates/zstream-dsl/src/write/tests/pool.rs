@@ -19,6 +19,7 @@ use zstream_dmu::zio::{AllocationClass, BlockReader, BlockWriter, Ledger, Space,
 use zstream_format::object_type::{ObjectType, ObjsetType};
 
 use crate::reader::ZAPIFIED;
+use crate::write::livelist::Limits;
 use crate::write::{Clock, Entropy, Tx};
 
 /// An allocator that returns the lowest free offset.
@@ -118,7 +119,9 @@ impl Space for TestSpace {
 struct MosLedger<'a>(&'a TestSpace);
 
 impl Ledger for MosLedger<'_> {
-    fn born(&mut self, _: &BlockPointer) {}
+    fn born(&mut self, _: &BlockPointer) -> Result<()> {
+        Ok(())
+    }
 
     fn killed(&mut self, block: &BlockPointer) -> Result<()> {
         if block.is_embedded() { Ok(()) } else { self.0.free(block) }
@@ -134,10 +137,11 @@ pub(super) struct TestPool {
     sets: HashMap<ObjectId, ObjsetWriter>,
     entropy: Entropy,
     seconds: u64,
+    pub(super) livelists: Limits,
 }
 
 /// Features that the pool does not have.
-const WITHOUT: [&str; 4] = ["log_spacemap", "livelist", "head_errlog", "vdev_zaps_v2"];
+const WITHOUT: [&str; 3] = ["log_spacemap", "head_errlog", "vdev_zaps_v2"];
 
 impl TestPool {
     /// Creates a pool with the root dataset `pool`, in its second transaction group.
@@ -168,6 +172,7 @@ impl TestPool {
             sets: HashMap::new(),
             entropy: Entropy::seeded(seed),
             seconds: 1_700_000_000,
+            livelists: Limits::default(),
         };
         pool.make_features();
         let first = pool.tx(|tx| tx.create_pool()).unwrap();
@@ -199,6 +204,7 @@ impl TestPool {
         let clock = Clock { seconds: self.seconds, nanoseconds: 5 };
         let mut tx =
             Tx::new("pool", &mut self.mos, &*self.space, self.reader.clone(), clock, &mut self.entropy);
+        tx.livelists = self.livelists;
         let result = change(&mut tx);
         assert!(result.is_ok() || !tx.has_changed(), "a verb was refused after it had changed something");
         result
