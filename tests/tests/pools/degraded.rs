@@ -176,3 +176,45 @@ fn an_old_copy_of_a_member_is_not_taken_for_a_good_one() {
         assert_eq!((code, error.as_str()), (0, ""), "{words}: {}", text(&report));
     }
 }
+
+/// Each side of a mirror was changed alone: the newer one counts, and nothing is read from the other as if it were right.
+#[test]
+fn sides_that_were_written_apart_are_not_mixed() {
+    let bench = Bench::new("mirror a b");
+    let [before, of_a, of_b] = [1, 2, 3].map(|seed| noise(seed, 400_000));
+    bench.put("before", &before);
+    bench.put("changed", &before);
+    fs::create_dir(bench.path("apart")).expect("a directory");
+    bench.shift("b", "members", "apart");
+    bench.put("changed", &of_a);
+    bench.put("only-a", &of_a);
+    bench.shift("a", "members", "away");
+    bench.shift("b", "apart", "members");
+    bench.put("changed", &of_b);
+    bench.put("only-b", &of_b);
+    bench.put("last", &of_b);
+    bench.shift("a", "away", "members");
+    let files: [(&str, &[u8]); 4] =
+        [("before", &before), ("changed", &of_b), ("only-b", &of_b), ("last", &of_b)];
+    for (name, content) in files {
+        let (code, found, error) = bench.run(&["cat", "tank/home", name]);
+        assert!(code == 0 && error.contains("members/a was written apart"), "{name}: {error}");
+        assert!(found == content, "{name} differs");
+    }
+    let (code, _, error) = bench.run(&["cat", "tank/home", "only-a"]);
+    assert!(code == 1 && error.contains("not found"), "{error}");
+    let (_, _, error) = bench.run(&["pool", "check"]);
+    assert!(error.contains(" 0 of ") && error.contains("copies are damaged, 0 blocks lost"), "{error}");
+    // A change records that all of that side is missing.
+    let (code, _, error) = bench.run(&["create", "tank/other"]);
+    assert!(code == 0 && error.contains("members/a was written apart"), "{error}");
+    bench.assert_files(&files, "changed");
+    bench.done(&["pool", "check"]);
+    bench.shift("b", "members", "away");
+    let (code, _, error) = bench.run(&["create", "tank/more"]);
+    let is_refused =
+        error.contains("too few members that are up to date") || error.contains("no copy is intact");
+    assert!(code != 0 && is_refused, "{error}");
+    bench.shift("b", "away", "members");
+    bench.assert_files(&files, "with both sides");
+}
