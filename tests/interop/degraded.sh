@@ -3,21 +3,21 @@
 # when it is back, just that, and nothing else is found wrong.
 #
 #   degraded.sh guest [PART...]    as root where OpenZFS's module is loaded and zstream is on the PATH. A part is mirror, raidz2,
-#                                  offline, spare, replaced (a resilver was under way) or scrub (so was that); without any it is
-#                                  those named in /in/parts, or all
+#                                  draid1, draid2, offline, spare, replaced (a resilver was under way), scrub (so was that) or apart
+#                                  (both sides of a mirror were changed alone); without any it is those named in /in/parts, or all
 #
 # The last line of a good run is `bad: 0`.
 set -uo pipefail
 [ "${1:-guest}" = guest ] || { sed -n 2,10p "$0"; exit 2; }
 parts=${*:2}; [ -n "$parts" ] || parts=$(cat /in/parts 2>/dev/null || echo all)
-[ "$parts" != all ] || parts="mirror raidz2 offline spare replaced scrub"
+[ "$parts" != all ] || parts="mirror raidz2 draid1 draid2 offline spare replaced scrub apart"
 bad=0; P=/sys/module/zfs/parameters
 verdict() { if [ "$2" = 0 ]; then echo "good: $1"; else echo "BAD:  $1"; bad=$((bad + 1)); fi; }
 work=$(mktemp -d); mkdir "$work/in" "$work/away" "$work/src"; cd "$work" || exit 2
 # What is put, by whom, in which round.
 fill() { head -c $((400000 + RANDOM)) /dev/urandom > "src/$1"; (cd src && sha256sum "$1") >> sums; }
 make() { # VDEVS...
-  rm -rf in/* away/* src/* sums; for m in a b c d e; do truncate -s 64M "in/$m"; done
+  rm -rf in/* away/* src/* sums; for m in a b c d e f; do truncate -s "${size:-64M}" "in/$m"; done
   zpool create -O mountpoint="$work/mnt" -O atime=off -O compression=off -o ashift=12 demo ${*//in\//$work\/in\/}; zfs create demo/fs
   fill first; cp src/first mnt/fs/first; zfs snapshot demo/fs@a; zpool sync demo; }
 away() { for m in $1; do mv "in/$m" away/; done; }
@@ -35,8 +35,8 @@ whole() { # WHAT MEBIBYTES_MAX
   zpool list demo > /dev/null || return
   for _ in $(seq 60); do zpool wait -t resilver demo; sleep 1; zpool status demo | grep -q 'resilvered\|in progress since' && break; done
   zpool wait -t resilver demo; status=$(zpool status demo); echo "$status" | grep scan:
-  amount=$(echo "$status" | sed -n 's/.*resilvered \([0-9.]*\)\([KMG]\) .*/\1 \2/p'); set -- "$1" "$2" ${amount:-0 K}
-  mib=${3%.*}; [ "$4" = K ] && mib=0; [ "$4" = G ] && mib=9999
+  amount=$(echo "$status" | sed -n 's/.*resilvered \([0-9.]*\)\([BKMG]\) .*/\1 \2/p'); set -- "$1" "$2" ${amount:-0 K}
+  mib=${3%.*}; [ "$4" = K ] || [ "$4" = B ] && mib=0; [ "$4" = G ] && mib=9999
   [ "${amount:-}" != "" ] && [ "$mib" -le "$2" ]; verdict "resilvered after $1: $amount, at most $2 MiB" $?
   zpool clear demo; zpool scrub -w demo; status=$(zpool status demo); echo "$status" | grep 'scan:'
   echo "$status" | grep -q 'repaired 0B .* with 0 errors' && echo "$status" | grep -q 'No known data errors'; verdict "scrub after $1" $?
@@ -55,6 +55,24 @@ rounds() { # FIRST SECOND VDEVS...
 }
 mirror() { rounds b a mirror in/a in/b; }
 raidz2() { rounds "b d" "a" raidz2 in/a in/b in/c in/d; }
+draid1() { size=112M rounds b a draid1:2d:5c:1s in/a in/b in/c in/d in/e; }
+draid2() { size=112M rounds "b d" "a" draid2:2d:6c:0s in/a in/b in/c in/d in/e in/f; }
+# The halves of a mirror that were changed alone: the newest state counts, and nothing on the other side is taken for good, not even
+# what it had before, since it may have reused the space. OpenZFS resilvers all of it.
+apart() { # who changes them, the module or zstream, does not matter
+  for who in here there; do
+    make mirror in/a in/b; for n in 1 2 3 4; do fill "old$n" 600000; cp "src/old$n" mnt/fs/; done; zpool export demo
+    for side in a b; do
+      [ $side = a ] && other=b || other=a; away $other
+      if [ $who = here ]; then for n in 1 2; do head -c 600000 /dev/urandom > "src/$side"; zstream -d in put "src/$side" "demo/fs:/old$n"; zstream -d in put "src/$side" "demo/fs:/$side$n"; done
+      else import "$side alone"; for n in 1 2; do head -c 600000 /dev/urandom > "mnt/fs/old$n"; zpool sync demo; head -c 600000 /dev/urandom > "mnt/fs/$side$n"; zpool sync demo; done; zpool export demo; fi; back
+    done
+    rm src/a src/b 2> /dev/null; (grep -v ' old[12]$' sums) > sums.kept; mv sums.kept sums
+    zstream -d in ls demo/fs > listed 2> said; grep -q 'was written apart' said; verdict "zstream reports the side that was written apart" $?; cat listed | tr '\n' ' '
+    zstream -d in pool check > check 2>&1; grep -q ' 0 of .* copies are damaged, 0 blocks lost' check; verdict "no copy is wrong that counts" $?
+    ours "after$who"; import "of both sides"; whole "sides that were written apart" 20; clean
+  done
+}
 offline() {
   make mirror in/a in/b in/c; zpool offline demo "$work/in/b"; zpool export demo; before=$(sha256sum < in/b); ours here
   [ "$before" = "$(sha256sum < in/b)" ]; verdict "a member that is offline is not touched" $?

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use zstream_dmu::device::{Device, FileDevice};
+use zstream_dmu::ids::ObjectId;
+use zstream_dmu::objset::ObjsetWriter;
 use zstream_dmu::pool::history::Event;
 use zstream_dmu::pool::scan::examine;
 use zstream_dmu::pool::{
@@ -14,6 +16,7 @@ use zstream_dmu::vdev::Member;
 use zstream_dmu::{Host, Random};
 use zstream_dsl::write::WritablePool;
 use zstream_format::object_type::ObjsetType;
+use zstream_zpl::create::{NewFilesystem, create_filesystem};
 
 use crate::errors::Result;
 
@@ -27,6 +30,17 @@ pub const NOW: u64 = 1_800_000_000;
 #[must_use]
 pub fn host() -> Host {
     Host { id: 0, name: "test".to_owned() }
+}
+
+/// Makes the object set of an empty filesystem in a new head.
+///
+/// # Errors
+/// The pool cannot be changed.
+pub fn new_files(pool: &mut WritablePool, head: ObjectId) -> Result<ObjsetWriter> {
+    let mut set = pool.create_set(head, ObjsetType::ZFS)?;
+    let new = NewFilesystem { time: (NOW, 0), ..NewFilesystem::default() };
+    create_filesystem(&mut set, &new, &mut || pool.tx().random())?;
+    Ok(set)
 }
 
 /// Makes a member of a pool by its word: its path and what it lies on.

@@ -9,13 +9,11 @@ use zstream_dmu::zio::crypt::{DatasetKey, KeyFormat, WrappingKey};
 use zstream_dsl::testing::remove_entry;
 use zstream_dsl::write::{Wrapping, WritablePool};
 use zstream_format::algorithm::CryptSuite;
-use zstream_format::object_type::ObjsetType;
 use zstream_zpl::Filesystem;
-use zstream_zpl::create::{NewFilesystem, create_filesystem};
 use zstream_zpl::node::Time;
 use zstream_zpl::writer::{NewNode, NodeKind, Settings, Writer};
 
-use crate::created::NOW;
+use crate::created::{NOW, new_files as new_filesystem};
 use crate::errors::Result;
 use crate::pools::PASSPHRASE;
 use crate::receiving::Demo;
@@ -78,9 +76,7 @@ fn fill(pool: &mut WritablePool) -> Result<()> {
 }
 
 fn new_files(pool: &mut WritablePool, head: ObjectId) -> Result<()> {
-    let mut set = pool.create_set(head, ObjsetType::ZFS)?;
-    let new = NewFilesystem { time: (NOW, 0), ..NewFilesystem::default() };
-    create_filesystem(&mut set, &new, &mut || pool.tx().random())?;
+    let mut set = new_filesystem(pool, head)?;
     for name in ["file", "other"] {
         add_file(pool, &mut set, name)?;
     }

@@ -18,16 +18,14 @@ use zstream_dmu::zio::crypt::{KeyFormat, WrappingKey};
 use zstream_dsl::CryptoKey;
 use zstream_dsl::write::{NewKey, Wrapping, WritablePool};
 use zstream_format::algorithm::CryptSuite;
-use zstream_format::object_type::ObjsetType;
 use zstream_recv::{Host, Input, Naming, Note, Receiving, Request};
 use zstream_send::Progress;
 use zstream_send::plan::{Options, StreamForm};
 use zstream_send::request::Request as SendRequest;
-use zstream_zpl::create::{NewFilesystem, create_filesystem};
 use zstream_zpl::node::Time;
 use zstream_zpl::writer::{NewNode, NodeKind, Settings, Writer};
 
-use crate::created::{MEMBER_BYTES, NOW, new_pool, open, write_options};
+use crate::created::{MEMBER_BYTES, NOW, new_files, new_pool, open, write_options};
 use crate::errors::{Error, Result};
 use crate::keys;
 use crate::rng::Rng;
@@ -599,9 +597,7 @@ fn create(pool: &mut WritablePool, name: &str, own: Option<(KeyFormat, WrappingK
 }
 
 fn fill_new(pool: &mut WritablePool, head: ObjectId) -> Result<()> {
-    let mut set = pool.create_set(head, ObjsetType::ZFS)?;
-    let new = NewFilesystem { time: (NOW, 0), ..NewFilesystem::default() };
-    create_filesystem(&mut set, &new, &mut || pool.tx().random())?;
+    let mut set = new_files(pool, head)?;
     Ok(pool.sync(head, &mut set).map(drop)?)
 }
 

@@ -35,4 +35,5 @@ pub mod session;
 pub mod signals;
 pub mod state;
 pub mod traced;
+pub mod ways;
 pub mod writing;

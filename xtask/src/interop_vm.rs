@@ -84,7 +84,11 @@ const ROUND_TRIPS: &[(&str, &[&str])] = &[
     ("cloned.sh", &["plain", "mirror", "secret"]),
     ("dedup.sh", &["legacy", "fast", "secret"]),
     ("change-key.sh", &["all"]),
-    ("degraded.sh", &["mirror", "raidz2", "offline", "spare", "replaced", "scrub"]),
+    (
+        "degraded.sh",
+        &["mirror", "raidz2", "draid1", "draid2", "offline", "spare", "replaced", "scrub", "apart"],
+    ),
+    ("expanding.sh", &["early", "middle", "late", "two", "degraded"]),
 ];
 
 /// Pools that zstream makes and fills, imported, changed and exported by the kernel module, and changed here again.

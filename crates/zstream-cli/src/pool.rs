@@ -61,8 +61,14 @@ pub(crate) struct PoolOptions {
     /// The last synchronous writes of a pool that was not exported are in the intent logs of its datasets. They are
     /// replayed in memory, as OpenZFS would do at mount. Encrypted datasets require --key-file. `pool replay` replays the
     /// logs for good.
-    #[arg(long, conflicts_with_all = ["txg", "checkpoint", "streams"])]
+    #[arg(long, conflicts_with_all = ["txg", "checkpoint", "streams", "rescue"])]
     replay: bool,
+    /// Open a pool whose labels are damaged, moved or overwritten, for reading
+    ///
+    /// Searches for labels at other offsets, on named disks and files completely, on those in directories at both ends.
+    /// Devices without labels of the pool are recognized as its members by their content. Each is reported.
+    #[arg(long, conflicts_with = "streams")]
+    rescue: bool,
     /// File with the passphrase, hex digits or raw key of the encrypted dataset
     ///
     /// If not given, prompts for the key when it is required. `list` and `get` do not require the key, but show more
@@ -108,6 +114,7 @@ impl PoolOptions {
             Some(pool) => place.named(pool),
             None => place,
         };
+        let place = if self.rescue { place.rescued() } else { place };
         Ok(match self.txg {
             Some(WantedTxg::Group(txg)) => place.at_txg(txg),
             Some(WantedTxg::Best) => {
@@ -139,6 +146,9 @@ impl PoolOptions {
         }
         if self.replay {
             return Err(Failure::usage("--replay is for reading a pool only: use `pool replay`"));
+        }
+        if self.rescue {
+            return Err(Failure::usage("--rescue is for reading a pool only"));
         }
         self.place()
     }

@@ -11,6 +11,7 @@ mod hold;
 mod keys;
 mod lines;
 mod livelist;
+pub mod mend;
 pub mod name;
 mod phys;
 mod pool;

@@ -32,13 +32,13 @@ use zstream_dsl::{CryptoKey, Dsl};
 use zstream_format::algorithm::CryptSuite;
 use zstream_format::errno::Errno;
 use zstream_format::object_type::ObjsetType;
-use zstream_zpl::create::{NewFilesystem, create_filesystem, create_volume};
+use zstream_zpl::create::create_volume;
 use zstream_zpl::node::Time;
 use zstream_zpl::writer::{Settings, Writer};
 
 use self::tree::{Tree, VOLUME_BLOCK_BYTES};
 use crate::blocks::blocks;
-use crate::created::{MEMBER_BYTES, NOW, host, new_pool};
+use crate::created::{MEMBER_BYTES, NOW, host, new_files, new_pool};
 use crate::errors::{Error, Result};
 use crate::rng::Rng;
 use crate::writing::{Devices, unreached};
@@ -773,9 +773,7 @@ fn fill_new(pool: &mut WritablePool, head: ObjectId, tree: &Tree) -> Result<()> 
         create_volume(&mut set, bytes, VOLUME_BLOCK_BYTES, &mut || pool.tx().random())?;
         return Ok(pool.sync(head, &mut set).map(drop)?);
     }
-    let mut set = pool.create_set(head, ObjsetType::ZFS)?;
-    let new = NewFilesystem { time: (NOW, 0), ..NewFilesystem::default() };
-    create_filesystem(&mut set, &new, &mut || pool.tx().random())?;
+    let mut set = new_files(pool, head)?;
     Ok(pool.sync(head, &mut set).map(drop)?)
 }
 

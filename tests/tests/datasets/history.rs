@@ -150,8 +150,10 @@ fn interop_random_histories_of_deduplicated_blocks_are_clean_to_zdb() {
 
 #[test]
 fn a_crash_leaves_the_counts_of_a_transaction_group() {
-    for ((words, ashift), seed) in KINDS.into_iter().zip(41..) {
-        let mut history = History::cloning(words, ashift, seed);
+    let kinds = || KINDS.into_iter().zip(41..);
+    let cloning = kinds().map(|((words, ashift), seed)| History::cloning(words, ashift, seed));
+    let deduplicating = kinds().map(|((words, ashift), seed)| History::deduplicating(words, ashift, seed));
+    for mut history in cloning.chain(deduplicating) {
         // So that there is something to clone.
         history.run(12);
         let mut history = history.and_recorded();

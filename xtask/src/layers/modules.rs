@@ -26,7 +26,7 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream-dsl",
-        "error phys name redact reader pool dataset bookmark hold find deadlist keys lines erratum livelist prop \
+        "error phys name redact reader mend pool dataset bookmark hold find deadlist keys lines erratum livelist prop \
          resume scrub write testing",
     ),
     (
@@ -55,7 +55,7 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream-tests",
-        "errors blocks created devices golden forged openzfs program sending writing receiving edit fuzz rng \
+        "errors blocks created devices golden forged openzfs program sending writing receiving edit fuzz rng ways \
          history pools errata gangs state compare every lab loops manifest objects refusals samples sender_history sent_objects traced session keys key_history signals",
     ),
     (

@@ -14,6 +14,7 @@ mod overlay;
 mod platform;
 #[cfg(any(test, feature = "testing"))]
 mod recorder;
+mod shifted;
 
 use std::fmt;
 use std::io;
@@ -29,6 +30,7 @@ pub use overlay::OverlayDevice;
 pub use platform::read_in_order;
 #[cfg(any(test, feature = "testing"))]
 pub use recorder::{Loss, RecordedEvent, Recorder};
+pub(crate) use shifted::Shifted;
 
 /// The preferences of a device for reads and writes. They only affect speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

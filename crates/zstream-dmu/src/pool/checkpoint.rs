@@ -86,6 +86,7 @@ impl Pool {
             mos,
             features,
             refused: Vec::new(),
+            notices: Vec::new(),
         }))
     }
 

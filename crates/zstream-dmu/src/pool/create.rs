@@ -153,6 +153,7 @@ impl PoolWriter {
             large_headers,
             absent: Absent::default(),
             unclaimed: Vec::new(),
+            notices: Vec::new(),
             last: no_uberblock(&tree),
             host: new.host,
             now: new.now,

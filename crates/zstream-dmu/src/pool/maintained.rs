@@ -87,7 +87,7 @@ pub(crate) const MAINTAINED: &[Maintained] = &[
     row(
         "raidz_expansion",
         false,
-        "blocks have the width of the raidz vdev at their birth; pools in expansion are not written",
+        "blocks have the width of the raidz vdev at their birth, and are where it says",
     ),
 ];
 

@@ -9,6 +9,7 @@
 //! serve to read the MOS; after that, the config in the MOS is authoritative.
 
 mod absent;
+mod apart;
 pub mod check;
 pub(crate) mod checkpoint;
 mod compatibility;
@@ -24,6 +25,7 @@ mod notice;
 mod open;
 pub(crate) mod properties;
 mod removed;
+mod rescue;
 pub mod scan;
 pub(crate) mod spec;
 pub(crate) mod writer;
@@ -70,6 +72,8 @@ pub struct OpenOptions {
     pub txg: Option<Txg>,
     /// Opens the pool although top-level vdevs are missing. Blocks on them cannot be read.
     pub allow_missing: bool,
+    /// Searches for labels at other offsets, and for members without labels by their content; for reading.
+    pub rescue: bool,
     /// The size of the block cache in bytes.
     pub cache_bytes: usize,
     /// The observer to which every corrupt copy of a block is reported.
@@ -82,7 +86,7 @@ impl Default for OpenOptions {
     fn default() -> Self {
         let (name, txg, observer) = (None, None, None);
         let (cache_bytes, devices) = (cache::DEFAULT_BYTES, Arc::new(Files));
-        Self { name, txg, allow_missing: false, cache_bytes, observer, devices }
+        Self { name, txg, allow_missing: false, rescue: false, cache_bytes, observer, devices }
     }
 }
 
@@ -97,6 +101,7 @@ pub struct Pool {
     mos: Arc<Objset>,
     features: Features,
     refused: Vec<(PathBuf, Error)>,
+    notices: Vec<Notice>,
 }
 
 impl std::fmt::Debug for Pool {
@@ -112,6 +117,9 @@ impl Pool {
     /// Fails if a named path is not a member although the pool is complete, if there are several pools or none, and if
     /// the pool cannot be opened, as [`Pool::open_candidates`].
     pub fn open(paths: &[PathBuf], options: &OpenOptions) -> Result<Self> {
+        if options.rescue {
+            return rescue::Found::at(&*options.devices, paths)?.open(options);
+        }
         let mut found = scan::scan(&*options.devices, paths)?;
         let mut pool = Self::open_candidates(found.candidates, options)
             .map_err(|error| scan::explain(error, found.others))?;
@@ -134,6 +142,9 @@ impl Pool {
     /// # Errors
     /// Fails as [`Pool::open`].
     pub fn open_devices(devices: Vec<(String, Arc<dyn Device>)>, options: &OpenOptions) -> Result<Self> {
+        if options.rescue {
+            return rescue::Found::on(devices).open(options);
+        }
         Self::open_candidates(devices.into_iter().map(examine).collect::<Result<_>>()?, options)
     }
 
@@ -143,6 +154,9 @@ impl Pool {
     /// # Errors
     /// Fails if there are several pools or none, and if no device can be read.
     pub fn uberblocks(paths: &[PathBuf], options: &OpenOptions) -> Result<Vec<Uberblock>> {
+        if options.rescue {
+            return rescue::Found::at(&*options.devices, paths)?.uberblocks(options.name.as_deref());
+        }
         let found = scan::scan(&*options.devices, paths)?;
         open::uberblocks(found.candidates, options.name.as_deref())
             .map_err(|error| scan::explain(error, found.others))
@@ -156,6 +170,9 @@ impl Pool {
         devices: Vec<(String, Arc<dyn Device>)>,
         options: &OpenOptions,
     ) -> Result<Vec<Uberblock>> {
+        if options.rescue {
+            return rescue::Found::on(devices).uberblocks(options.name.as_deref());
+        }
         let candidates = devices.into_iter().map(examine).collect::<Result<_>>()?;
         open::uberblocks(candidates, options.name.as_deref())
     }
@@ -246,7 +263,7 @@ impl Pool {
     #[must_use]
     pub fn notices(&self) -> Vec<Notice> {
         let cut = self.vdevs().cut_members().into_iter().map(Notice::CutMember);
-        Notice::of_lost(self.vdevs()).into_iter().chain(cut).collect()
+        self.notices.iter().cloned().chain(Notice::of_lost(self.vdevs())).chain(cut).collect()
     }
 
     /// The vdevs with their devices.
@@ -265,6 +282,14 @@ impl Pool {
     #[must_use]
     pub fn mos(&self) -> &Arc<Objset> {
         &self.mos
+    }
+
+    /// Replaces the MOS by one whose damaged tables were mended; `notices` are about these.
+    #[must_use]
+    pub fn with_mos(mut self, mos: Arc<Objset>, notices: Vec<Notice>) -> Self {
+        self.mos = mos;
+        self.notices.extend(notices);
+        self
     }
 
     /// The reader of the pool's blocks.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::error::{Error, Fault};
 use crate::vdev::config::VdevType;
 use crate::vdev::{CutMember, Vdev, VdevTree};
 
@@ -10,6 +11,22 @@ use crate::vdev::{CutMember, Vdev, VdevTree};
 pub enum Notice {
     /// The end of a member is missing. Its blocks there cannot be read, and the pool cannot be written.
     CutMember(CutMember),
+    /// A device without labels of its own was recognized as a member by its content.
+    Identified {
+        /// The name of the device.
+        device: String,
+        /// The name of the member.
+        member: String,
+    },
+    /// A member was written apart from its siblings. What was written there is not in this state of the pool.
+    Apart(String),
+    /// A part of the metadata of the pool that is not needed for everything cannot be read.
+    Unread {
+        /// The part.
+        what: String,
+        /// The reason.
+        error: String,
+    },
     /// Top-level vdevs are missing, or too many of their members are. Blocks that are stored only there cannot be
     /// read, and the pool cannot be written.
     Lost {
@@ -24,6 +41,15 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CutMember(member) => member.fmt(f),
+            Self::Apart(member) => write!(
+                f,
+                "{member} was written apart from the other members, and what was written there is not in this state of the pool; \
+                 name it alone to read that"
+            ),
+            Self::Unread { what, error } => write!(f, "{what} cannot be read: {error}"),
+            Self::Identified { device, member } => {
+                write!(f, "{device} has no labels of its own; its content is that of {member}")
+            }
             Self::Lost { vdevs, of } => write!(
                 f,
                 "{} of {of} vdevs {} missing: {}; data stored only there is lost, and the pool can only be read",
@@ -36,6 +62,19 @@ impl fmt::Display for Notice {
 }
 
 impl Notice {
+    /// Returns the notice that a part of the metadata cannot be read. Of several copies, the error of the first one is shown.
+    #[must_use]
+    pub fn unread(what: &str, error: &Error) -> Self {
+        let error = match error.fault() {
+            Fault::NoGoodCopy(errors) => match errors.first() {
+                Some(first) => format!("no copy is intact: {first}"),
+                None => error.to_string(),
+            },
+            _ => error.to_string(),
+        };
+        Self::Unread { what: what.to_owned(), error }
+    }
+
     /// Returns the notice for the top-level vdevs that are lost, if there are any.
     pub(super) fn of_lost(tree: &VdevTree) -> Option<Self> {
         let vdevs: Vec<String> = tree.lost().map(describe).collect();

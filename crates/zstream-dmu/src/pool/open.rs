@@ -10,6 +10,7 @@ use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
 use super::absent;
+use super::apart::Apart;
 use super::scan::{self, Candidate};
 use super::{Notice, OpenOptions, Pool, VERSIONS};
 use crate::block::ReadBlock;
@@ -19,9 +20,10 @@ use crate::mos::DIRECTORY_OBJECT;
 use crate::mos::features::{self, Features};
 use crate::object_set::ObjectSet;
 use crate::objset::Objset;
-use crate::vdev::config::{PoolConfig, VdevConfig, VdevType};
+use crate::vdev::config::{PoolConfig, PoolState, VdevConfig, VdevType};
 use crate::vdev::indirect::{ENTRY_BYTES, Mapping};
-use crate::vdev::label::{self, Role};
+use crate::vdev::label::Role;
+use crate::vdev::raidz::with_scratch;
 use crate::vdev::uberblock::Uberblock;
 use crate::vdev::{Member, VdevState, VdevTree};
 use crate::zap::Zap;
@@ -34,7 +36,7 @@ pub(super) const CONFIG_BLOCK_BYTES: u32 = 16 << 10;
 pub(super) const CONFIG_BYTES_MAX: u64 = 64 << 20;
 
 /// The limit for the number of top-level vdevs in labels. The field in a DVA would allow 2^24.
-const TOPS_MAX: u64 = 65_536;
+pub(super) const TOPS_MAX: u64 = 65_536;
 
 /// The size of the parts in which mappings are read: a multiple of the entry size.
 const MAPPING_CHUNK_BYTES: usize = ENTRY_BYTES * 65_536;
@@ -46,6 +48,7 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
     let rings = read_rings(&candidates);
     let members = members(&candidates, &rings);
     let uberblocks = newest_uberblocks(&candidates, &rings);
+    let apart = Apart::of(&candidates, &rings);
     let chosen = choose_uberblock(&rings, options.txg);
     let (uberblock, available) = match rings.into_iter().collect::<Result<Vec<_>>>() {
         // There is no uberblock because this device cannot be read.
@@ -63,17 +66,54 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
     let label_state = newest.state;
 
     let tops = label_tops(&labels)?;
-    let tree = Arc::new(VdevTree::build(newest.pool_guid, &tops, &members, uberblock.reflowed_to())?);
+    let read_from = with_scratch(&members, &tops, &uberblock);
+    let tree = Arc::new(VdevTree::build(newest.pool_guid, &tops, &read_from, uberblock.reflowed_to())?);
     tree.set_newest(&uberblocks);
     let reader = Arc::new(BlockReader::new(Arc::clone(&tree), options.cache_bytes, options.observer.clone()));
     let (config, config_list) =
         read_config(&reader, &uberblock).map_err(|error| explain(&tree, &tops, &uberblock, error))?;
     drop(reader);
+    let (pool_guid, newest, notices) = (newest.pool_guid, uberblocks, Vec::new());
+    let opened = Opened {
+        uberblock,
+        available,
+        label_state,
+        pool_guid,
+        config,
+        config_list,
+        members,
+        newest,
+        apart,
+        notices,
+    };
+    finish(opened, options)
+}
 
-    if config.pool_guid != newest.pool_guid || config.vdev_tree.guid != newest.pool_guid {
+/// A pool whose config in the MOS was read.
+pub(super) struct Opened {
+    pub(super) uberblock: Uberblock,
+    /// The transaction groups of all uberblocks.
+    pub(super) available: Vec<Txg>,
+    pub(super) label_state: PoolState,
+    /// The guid of the pool in the labels.
+    pub(super) pool_guid: Guid,
+    pub(super) config: PoolConfig,
+    pub(super) config_list: NvList,
+    pub(super) members: HashMap<Guid, Member>,
+    /// The transaction groups of the newest uberblocks on the members.
+    pub(super) newest: HashMap<Guid, Txg>,
+    /// The members that were written apart from their siblings.
+    pub(super) apart: Apart,
+    pub(super) notices: Vec<Notice>,
+}
+
+/// Opens a pool with the vdev tree of its config.
+pub(super) fn finish(opened: Opened, options: &OpenOptions) -> Result<Pool> {
+    let Opened { uberblock, available, label_state, config, config_list, mut notices, .. } = opened;
+    if config.pool_guid != opened.pool_guid || config.vdev_tree.guid != opened.pool_guid {
         let detail = format!(
             "belongs to pool {}, the labels belong to pool {}",
-            config.pool_guid.0, newest.pool_guid.0
+            config.pool_guid.0, opened.pool_guid.0
         );
         return Err(Error::corrupt("config in the MOS", detail));
     }
@@ -82,47 +122,79 @@ pub(super) fn open(candidates: Vec<Candidate>, options: &OpenOptions) -> Result<
         let detail = format!("guids of the vdevs add up to {guid_sum}, expected {}", uberblock.guid_sum);
         return Err(Error::corrupt("config in the MOS", detail));
     }
-    if uberblock.reflow_in_scratch() && is_expanding(&config.vdev_tree) {
-        return Err(Error::unsupported("raidz expansion that was interrupted in its scratch phase"));
-    }
-    let tree =
-        VdevTree::build(config.pool_guid, &config.vdev_tree.children, &members, uberblock.reflowed_to())?;
+    let tops = &config.vdev_tree.children;
+    let members = with_scratch(&opened.members, tops, &uberblock);
+    let tree = VdevTree::build(config.pool_guid, tops, &members, uberblock.reflowed_to())?;
     let tree = Arc::new(tree);
-    tree.set_newest(&uberblocks);
+    tree.set_newest(&opened.newest);
     if !options.allow_missing {
         check_members(&tree)?;
     }
     let reader = Arc::new(BlockReader::new(Arc::clone(&tree), options.cache_bytes, options.observer.clone()));
     let (mos, features) =
-        read_mos(&reader, &uberblock, options.allow_missing).map_err(|error| explain_lost(&tree, error))?;
+        read_mos(&reader, &uberblock, options, &mut notices).map_err(|error| explain_lost(&tree, error))?;
     // A member about whose log nothing is known is trusted least.
     let _ = absent::load(&*mos, &tree);
+    notices.extend(opened.apart.mark(&tree).into_iter().map(Notice::Apart));
     let refused = Vec::new();
-    Ok(Pool { uberblock, available, label_state, config, config_list, reader, mos, features, refused })
+    Ok(Pool {
+        uberblock,
+        available,
+        label_state,
+        config,
+        config_list,
+        reader,
+        mos,
+        features,
+        refused,
+        notices,
+    })
 }
 
-/// Opens the MOS and reads its features. Loads the mappings of removed vdevs and the salt into the reader.
+/// Opens the MOS and reads its features. Loads the mappings of removed vdevs and the salt into the reader. In a rescue,
+/// what cannot be read of these becomes a notice.
 fn read_mos(
     reader: &Arc<BlockReader>,
     uberblock: &Uberblock,
-    allow_missing: bool,
+    options: &OpenOptions,
+    notices: &mut Vec<Notice>,
 ) -> Result<(Arc<Objset>, Features)> {
     let mos = Arc::new(open_mos(reader, uberblock)?);
+    let mut or_notice = |what: &str, error: Error| match options.rescue {
+        true => {
+            notices.push(Notice::unread(what, &error));
+            Ok(())
+        }
+        false => Err(error),
+    };
     match load_mappings(reader.vdevs(), &mos) {
         // The data on the removed vdevs is lost, too.
-        Err(_) if allow_missing && reader.vdevs().lost().next().is_some() => {}
-        result => result?,
+        Err(_) if options.allow_missing && reader.vdevs().lost().next().is_some() => {}
+        Err(error) => or_notice("the mappings of removed vdevs", error)?,
+        Ok(()) => {}
     }
-    let directory = Zap::open(&*mos, DIRECTORY_OBJECT)?;
-    if let Some(salt) = directory.lookup("org.illumos:checksum_salt")? {
+    if let Err(error) = load_salt(reader, &mos) {
+        or_notice("the salt of checksums", error)?;
+    }
+    let features = match read_features(&*mos, uberblock.version) {
+        Ok(features) => features,
+        Err(error) => {
+            or_notice("the features of the pool", error)?;
+            Features::default()
+        }
+    };
+    features.check_readable()?;
+    Ok((mos, features))
+}
+
+fn load_salt(reader: &BlockReader, mos: &Objset) -> Result<()> {
+    if let Some(salt) = Zap::open(mos, DIRECTORY_OBJECT)?.lookup("org.illumos:checksum_salt")? {
         let salt: [u8; Salt::SIZE] = salt.bytes()?.try_into().map_err(|_| {
             Error::corrupt("pool salt", format!("is {} bytes, expected {}", salt.len(), Salt::SIZE))
         })?;
         reader.set_salt(Salt::new(salt));
     }
-    let features = read_features(&*mos, &directory, uberblock.version)?;
-    features.check_readable()?;
-    Ok((mos, features))
+    Ok(())
 }
 
 fn check_version(version: u64) -> Result<()> {
@@ -135,10 +207,17 @@ fn check_version(version: u64) -> Result<()> {
 
 /// Returns the newest uberblock of each transaction group in the labels of a pool, oldest first.
 pub(super) fn uberblocks(candidates: Vec<Candidate>, name: Option<&str>) -> Result<Vec<Uberblock>> {
-    let candidates = scan::choose(candidates, name)?;
+    newest_of_each(read_rings(&scan::choose(candidates, name)?), std::iter::empty())
+}
+
+/// Returns the newest uberblock of each transaction group, oldest first.
+pub(super) fn newest_of_each(
+    rings: Vec<Ring>,
+    others: impl Iterator<Item = Uberblock>,
+) -> Result<Vec<Uberblock>> {
     let mut groups: BTreeMap<Txg, Uberblock> = BTreeMap::new();
     let mut failed = None;
-    for ring in read_rings(&candidates) {
+    for ring in rings.into_iter().chain([Ok(others.collect())]) {
         match ring {
             Ok(ring) => {
                 for uberblock in ring {
@@ -158,12 +237,14 @@ pub(super) fn uberblocks(candidates: Vec<Candidate>, name: Option<&str>) -> Resu
 }
 
 /// The uberblocks on one device.
-type Ring = Result<Vec<Uberblock>>;
+pub(super) type Ring = Result<Vec<Uberblock>>;
 
-fn read_rings(candidates: &[Candidate]) -> Vec<Ring> {
+pub(super) fn read_rings(candidates: &[Candidate]) -> Vec<Ring> {
     let read = |candidate: &Candidate| {
         let ashift = candidate.config().and_then(|config| config.vdev_tree.ashift).unwrap_or(9);
-        let found = label::uberblocks(&*candidate.member.device, ashift)
+        let found = candidate
+            .labels
+            .uberblocks(&*candidate.member.device, ashift)
             .map_err(|error| error.on_vdev(&candidate.member.name))?;
         Ok(found.into_iter().map(|found| found.uberblock).collect())
     };
@@ -172,7 +253,7 @@ fn read_rings(candidates: &[Candidate]) -> Vec<Ring> {
 
 /// Returns the newest uberblock on any device, or the one of a transaction group, and the transaction groups of all
 /// uberblocks.
-fn choose_uberblock(rings: &[Ring], txg: Option<Txg>) -> Result<(Uberblock, Vec<Txg>)> {
+pub(super) fn choose_uberblock(rings: &[Ring], txg: Option<Txg>) -> Result<(Uberblock, Vec<Txg>)> {
     let all = || rings.iter().flatten().flatten();
     let available: Vec<Txg> =
         all().map(|uberblock| uberblock.txg).collect::<BTreeSet<_>>().into_iter().collect();
@@ -196,7 +277,7 @@ fn label_configs(candidates: &[Candidate], txg: Txg) -> Vec<&PoolConfig> {
 
 /// Returns the members by the guid of their vdev. If two devices have the same guid, for example an image and a copy
 /// of it, the one with the newer uberblock wins, then the one with the newer label.
-fn members(candidates: &[Candidate], rings: &[Ring]) -> HashMap<Guid, Member> {
+pub(super) fn members(candidates: &[Candidate], rings: &[Ring]) -> HashMap<Guid, Member> {
     let mut members: HashMap<Guid, (_, &Member)> = HashMap::new();
     for (candidate, ring) in candidates.iter().zip(rings) {
         let Some(config) = candidate.config() else { continue };
@@ -212,7 +293,7 @@ fn members(candidates: &[Candidate], rings: &[Ring]) -> HashMap<Guid, Member> {
 }
 
 /// Returns the transaction groups of the newest uberblocks on the members.
-fn newest_uberblocks(candidates: &[Candidate], rings: &[Ring]) -> HashMap<Guid, Txg> {
+pub(super) fn newest_uberblocks(candidates: &[Candidate], rings: &[Ring]) -> HashMap<Guid, Txg> {
     let mut newest = HashMap::new();
     for (candidate, ring) in candidates.iter().zip(rings) {
         let Some(guid) = candidate.config().and_then(|config| config.guid) else { continue };
@@ -225,7 +306,7 @@ fn newest_uberblocks(candidates: &[Candidate], rings: &[Ring]) -> HashMap<Guid, 
 
 /// Returns the top-level vdevs in the labels. A vdev that is not in any label is of type missing, although it may
 /// exist.
-fn label_tops(labels: &[&PoolConfig]) -> Result<Vec<VdevConfig>> {
+pub(super) fn label_tops(labels: &[&PoolConfig]) -> Result<Vec<VdevConfig>> {
     let mut tops: BTreeMap<u64, &PoolConfig> = BTreeMap::new();
     let mut count = 0;
     for config in labels {
@@ -343,10 +424,6 @@ fn check_members(tree: &VdevTree) -> Result<()> {
     Err(Error::no_vdev(missing.map_or("any", |top| top.name())))
 }
 
-fn is_expanding(tree: &VdevConfig) -> bool {
-    tree.walk().any(|vdev| vdev.kind.is_expanding())
-}
-
 /// Reads the mappings of removed vdevs. A mapping may be stored on a vdev that was itself removed later, so mappings
 /// are retried until none is left. The mapping of the last removed vdev can always be read.
 fn load_mappings(tree: &VdevTree, mos: &Objset) -> Result<()> {
@@ -394,14 +471,15 @@ impl Features {
     /// # Errors
     /// Fails if a ZAP of features cannot be read.
     pub fn read(mos: &dyn ObjectSet) -> Result<Self> {
-        read_features(mos, &Zap::open(mos, DIRECTORY_OBJECT)?, VERSIONS.2)
+        read_features(mos, VERSIONS.2)
     }
 }
 
-fn read_features(mos: &dyn ObjectSet, directory: &Zap<'_>, version: u64) -> Result<Features> {
+fn read_features(mos: &dyn ObjectSet, version: u64) -> Result<Features> {
     if version != VERSIONS.2 {
         return Ok(Features::default());
     }
+    let directory = Zap::open(mos, DIRECTORY_OBJECT)?;
     let list = |name: &str| -> Result<BTreeMap<String, u64>> {
         let object = directory.lookup_u64(name)?.ok_or_else(|| Error::no_entry("MOS object", name))?;
         let zap = Zap::open(mos, ObjectId(object))?;

@@ -220,40 +220,41 @@ pub fn pools(candidates: &[Candidate]) -> Vec<(String, Guid)> {
 ///
 /// # Errors
 /// Fails if there is no such pool, and if there are several, which it lists.
-pub fn choose(candidates: Vec<Candidate>, name: Option<&str>) -> Result<Vec<Candidate>> {
-    let mut pools: BTreeMap<Guid, Vec<Candidate>> = BTreeMap::new();
+pub fn choose(mut candidates: Vec<Candidate>, name: Option<&str>) -> Result<Vec<Candidate>> {
+    let guid = choose_guid(&candidates, name)?;
+    candidates.retain(|candidate| candidate.config().is_some_and(|config| config.pool_guid == guid));
+    Ok(candidates)
+}
+
+/// Chooses a pool like [`choose`], and returns its guid.
+///
+/// # Errors
+/// Fails like [`choose`].
+pub(super) fn choose_guid(candidates: &[Candidate], name: Option<&str>) -> Result<Guid> {
     // The newest label of a pool counts: a member that was absent may have an old name.
-    let mut names: BTreeMap<Guid, (String, bool)> = BTreeMap::new();
-    let mut newest: BTreeMap<Guid, u64> = BTreeMap::new();
-    for candidate in candidates {
-        let Some(config) = candidate.config() else { continue };
-        let guid = config.pool_guid;
-        let destroyed = config.state == PoolState::Destroyed;
-        let txg = newest.entry(guid).or_insert(config.txg);
-        if config.txg >= *txg {
-            *txg = config.txg;
-            names.insert(guid, (config.name.clone(), destroyed));
+    let mut pools: BTreeMap<Guid, (u64, &str, bool)> = BTreeMap::new();
+    for config in candidates.iter().filter_map(Candidate::config) {
+        let state = (config.txg, config.name.as_str(), config.state == PoolState::Destroyed);
+        let newest = pools.entry(config.pool_guid).or_insert(state);
+        if state.0 >= newest.0 {
+            *newest = state;
         }
-        pools.entry(guid).or_default().push(candidate);
     }
-    let wanted = |guid: &Guid| {
-        let (pool, _) = &names[guid];
-        name.is_none_or(|name| pool == name || guid.0.to_string() == name)
-    };
-    let mut matching: Vec<Guid> = pools.keys().filter(|guid| wanted(guid)).copied().collect();
-    if matching.iter().any(|guid| !names[guid].1) {
-        matching.retain(|guid| !names[guid].1);
+    let mut matching = pools.clone();
+    matching.retain(|guid, (_, pool, _)| name.is_none_or(|name| *pool == name || guid.0.to_string() == name));
+    if matching.values().any(|(_, _, is_destroyed)| !is_destroyed) {
+        matching.retain(|_, (_, _, is_destroyed)| !*is_destroyed);
     }
-    match matching[..] {
-        [guid] => Ok(pools.remove(&guid).unwrap_or_default()),
+    match matching.keys().collect::<Vec<_>>()[..] {
+        [guid] => Ok(*guid),
         [] => {
-            let there = names.into_values().map(|(name, _)| name).collect();
+            let there = pools.into_values().map(|(_, name, _)| name.to_owned()).collect();
             Err(Fault::NoSuchPool { requested: name.map(str::to_owned), found: there, instead: Vec::new() }
                 .into())
         }
         _ => {
             let mut list: Vec<String> =
-                matching.iter().map(|guid| format!("{} ({})", names[guid].0, guid.0)).collect();
+                matching.iter().map(|(guid, (_, name, _))| format!("{name} ({})", guid.0)).collect();
             list.sort();
             Err(Fault::SeveralPools(list).into())
         }

@@ -26,7 +26,7 @@ use super::intent_logs;
 use super::maintained::check_maintained;
 use super::removed::check_removed;
 use super::scan::{self, Candidate};
-use super::{OpenOptions, Pool, VERSIONS, config_list};
+use super::{Notice, OpenOptions, Pool, VERSIONS, config_list};
 use crate::block::ReadBlock;
 use crate::cache;
 use crate::device::{Files, OpenDevice, OverlayDevice};
@@ -129,6 +129,7 @@ pub struct PoolWriter {
     pub(super) absent: Absent,
     /// The heads whose intent logs have to be claimed before anything is allocated.
     pub(super) unclaimed: Vec<ObjectId>,
+    pub(super) notices: Vec<Notice>,
 }
 
 impl std::fmt::Debug for PoolWriter {
@@ -146,7 +147,7 @@ impl PoolWriter {
     /// - another program writes to a member,
     /// - another host may use the pool, unless forced,
     /// - more members of a vdev are missing or offline than its redundancy allows, or one is truncated,
-    /// - a vdev is being removed or expanded,
+    /// - a vdev is being removed, or the expansion of one is at its scratch area,
     /// - the pool has a version without feature flags, big-endian integers, or an active feature that is not maintained
     ///   by writes.
     pub fn open(paths: &[PathBuf], options: &WriteOptions) -> Result<Self> {
@@ -230,6 +231,7 @@ impl PoolWriter {
             large_headers,
             absent: Absent::of(reader.vdevs(), pool.txg()),
             unclaimed,
+            notices: pool.notices(),
             reader,
             space,
             writer,
@@ -240,6 +242,12 @@ impl PoolWriter {
     #[must_use]
     pub fn is_rehearsal(&self) -> bool {
         self.is_rehearsal
+    }
+
+    /// Returns the notices for the user of the pool, as of when it was opened.
+    #[must_use]
+    pub fn notices(&self) -> &[Notice] {
+        &self.notices
     }
 
     /// The name of the pool.
@@ -464,6 +472,9 @@ fn check_writable(pool: &Pool) -> Result<()> {
     }
     for vdev in pool.config().vdev_tree.walk() {
         check_vdev(vdev)?;
+        if vdev.kind.is_expanding() && pool.uberblock().reflow_in_scratch() {
+            return refuse(format!("with {}, whose expansion is at its scratch area", vdev.display_name()));
+        }
     }
     check_members(pool)?;
     if let Some(cut) = pool.vdevs().cut_members().first() {

@@ -248,7 +248,6 @@ impl VdevType {
     pub(crate) fn why_not_written(&self) -> Option<&'static str> {
         match self {
             Self::DraidSpare(_) => Some(", which is in use"),
-            Self::Raidz(_) if self.is_expanding() => Some(", which is being expanded"),
             Self::Raidz(_)
             | Self::Draid(_)
             | Self::Root

@@ -128,6 +128,14 @@ impl Label {
         }
     }
 
+    /// Returns the guids of the pool and of the device, unless that is a spare or a cache device.
+    fn owner(&self) -> Option<(Guid, Guid)> {
+        match &self.role {
+            Role::Member(config) => Some((config.pool_guid, config.guid.unwrap_or(Guid(0)))),
+            Role::Auxiliary { .. } => None,
+        }
+    }
+
     /// Reads label number `number` of a device.
     ///
     /// # Errors
@@ -169,13 +177,49 @@ fn too_small(device: &dyn Device) -> Error {
 pub struct Labels {
     /// Each label, or the reason why it is not valid.
     pub copies: Vec<Result<Label>>,
+    /// For each label, `true` if it is intact but of another device or pool, so that its uberblocks do not count.
+    foreign: [bool; LABELS],
 }
 
 impl Labels {
     /// Reads all labels of a device.
     #[must_use]
     pub fn read(device: &dyn Device) -> Self {
-        Self { copies: (0..LABELS).map(|number| Label::read(device, number)).collect() }
+        let copies = (0..LABELS).map(|number| Label::read(device, number)).collect();
+        Self { copies, foreign: [false; LABELS] }
+    }
+
+    /// Returns the pools and devices of the labels, without repetitions: more than one if some labels were written for
+    /// another device or pool.
+    #[must_use]
+    pub(crate) fn owners(&self) -> Vec<(Guid, Guid)> {
+        let mut owners: Vec<_> = self.good().filter_map(Label::owner).collect();
+        owners.sort();
+        owners.dedup();
+        owners
+    }
+
+    /// Reads the labels again, and keeps those of one pool and device.
+    #[must_use]
+    pub(crate) fn only(device: &dyn Device, owner: (Guid, Guid)) -> Self {
+        let mut labels = Self::read(device);
+        for (copy, foreign) in labels.copies.iter_mut().zip(&mut labels.foreign) {
+            let other = copy.as_ref().ok().and_then(Label::owner).filter(|other| *other != owner);
+            if let Some((pool, _)) = other {
+                *foreign = true;
+                *copy = Err(Error::corrupt("label", format!("is of pool {}", pool.0)));
+            }
+        }
+        labels
+    }
+
+    /// Returns the uberblocks of a device, as [`uberblocks`], without those of labels of other devices or pools.
+    ///
+    /// # Errors
+    /// Fails as [`uberblocks`].
+    pub fn uberblocks(&self, device: &dyn Device, ashift: u8) -> Result<Vec<FoundUberblock>> {
+        let found = uberblocks(device, ashift)?;
+        Ok(found.into_iter().filter(|found| !self.foreign[found.label]).collect())
     }
 
     /// Returns the labels whose checksum is correct.

@@ -3,6 +3,7 @@
 //! ```text
 //! dirty time log of the member, in the MOS   transaction groups that were written without it (`DTL_MISSING`)
 //! its newest uberblock                       it knows nothing of later ones, for example if it is an old copy
+//! another history of uberblocks              nothing on it is known, see `pool/apart.rs`
 //! ```
 //!
 //! A block that was born in one of these may be missing on the member. Such a member is read last, and if its content
@@ -23,6 +24,8 @@ pub(super) struct Missed {
     since: OnceLock<Txg>,
     /// The content of the dirty time log. If the member has one that was not read yet, nothing on it is known.
     log: OnceLock<RangeSet>,
+    /// Set if the member was written apart from its siblings, so that nothing on it is known.
+    apart: OnceLock<()>,
 }
 
 impl Vdev {
@@ -30,6 +33,7 @@ impl Vdev {
     pub(super) fn missed(&self, birth: u64) -> bool {
         let is_after = self.missed.since.get().is_some_and(|since| birth > since.0);
         is_after
+            || self.missed.apart.get().is_some()
             || match self.missed.log.get() {
                 Some(log) => log.contains(birth, birth.saturating_add(1)),
                 None => self.config.missed_log().is_some(),
@@ -39,10 +43,23 @@ impl Vdev {
     /// Returns all transaction groups whose blocks may be missing on this member, up to `last`.
     pub(crate) fn missed_txgs(&self, last: Txg) -> RangeSet {
         let mut txgs = self.missed.log.get().cloned().unwrap_or_default();
+        if self.missed.apart.get().is_some() {
+            txgs.cover(1, last.0.saturating_add(1));
+        }
         if let Some(since) = self.missed.since.get() {
             txgs.cover(since.0.saturating_add(1), last.0.saturating_add(1));
         }
         txgs
+    }
+
+    /// Returns `true` if the dirty time log has a transaction group.
+    pub(crate) fn missed_in_log(&self, txg: u64) -> bool {
+        self.missed.log.get().is_some_and(|log| log.contains(txg, txg.saturating_add(1)))
+    }
+
+    /// Expects no block on this member from now on: it was written apart from its siblings.
+    pub(crate) fn distrust(&self) {
+        let _ = self.missed.apart.set(());
     }
 
     /// Returns `true` if the dirty time log lacks transaction groups that the member missed, up to `last`.

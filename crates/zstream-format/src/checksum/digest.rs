@@ -25,6 +25,18 @@ mod built {
         Ok(Checksum::from_bytes(&hasher.finalize().into(), ByteOrder::Big))
     }
 
+    /// Returns the index of the first tail with which SHA-256 of `prefix` and the tail is `wanted`.
+    pub(in crate::checksum) fn sha256_find(
+        prefix: &[u8],
+        tails: impl Iterator<Item = [u8; 32]>,
+        wanted: Checksum,
+    ) -> Result<Option<usize>, Error> {
+        let prefix = Sha256::new().chain_update(prefix);
+        let sum = |tail: [u8; 32]| prefix.clone().chain_update(tail).finalize().into();
+        let mut sums = tails.map(|tail| Checksum::from_bytes(&sum(tail), ByteOrder::Big));
+        Ok(sums.position(|sum| sum == wanted))
+    }
+
     pub(in crate::checksum) fn sha512_256(data: &[u8], order: ByteOrder) -> Result<Checksum, Error> {
         Ok(Checksum::from_bytes(&Sha512_256::digest(data).into(), order))
     }
@@ -52,6 +64,14 @@ mod left_out {
     use crate::order::ByteOrder;
 
     pub(in crate::checksum) fn sha256(_: &[&[u8]]) -> Result<Checksum, Error> {
+        Err(Error::NotBuilt(ChecksumType::SHA256))
+    }
+
+    pub(in crate::checksum) fn sha256_find(
+        _: &[u8],
+        _: impl Iterator<Item = [u8; 32]>,
+        _: Checksum,
+    ) -> Result<Option<usize>, Error> {
         Err(Error::NotBuilt(ChecksumType::SHA256))
     }
 

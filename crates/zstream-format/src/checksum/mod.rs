@@ -21,8 +21,8 @@ mod skein;
 mod threefish;
 
 pub use embedded::{
-    EmbeddedChecksum, MAGIC as EMBEDDED_MAGIC, SIZE as EMBEDDED_SIZE, seal_embedded, seal_folded,
-    verify_embedded, verify_folded,
+    EmbeddedChecksum, MAGIC as EMBEDDED_MAGIC, SIZE as EMBEDDED_SIZE, find_location, seal_embedded,
+    seal_folded, verify_embedded, verify_folded,
 };
 pub use error::{EmbeddedError, Error};
 pub use salt::Salt;

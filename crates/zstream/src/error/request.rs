@@ -30,6 +30,9 @@ pub enum Request {
     /// A pool whose intent logs are replayed in memory cannot be changed.
     #[error("a pool whose intent logs are replayed in memory is read-only")]
     Replayed,
+    /// A pool that is opened for rescue cannot be changed.
+    #[error("a pool that is opened for rescue is read-only")]
+    Rescue,
     /// A verb that failed cannot be continued or finished.
     #[error("an earlier operation failed, and nothing can be added")]
     Failed,

@@ -14,6 +14,7 @@ use zstream_dmu::vdev::{Member, Vdev};
 use zstream_dmu::zio::crypt::Keyring;
 use zstream_dsl::Dsl;
 use zstream_dsl::error::{Error as DatasetError, Kind};
+use zstream_dsl::mend::{Mended, mend};
 use zstream_dsl::write::WritablePool;
 use zstream_send::plan::SourcePool;
 use zstream_zpl::settings::has_system_attributes;
@@ -34,6 +35,7 @@ pub struct PoolPlace {
     txg: Option<Txg>,
     is_checkpoint: bool,
     replayed: Option<Replayed>,
+    is_rescue: bool,
     opener: Arc<dyn OpenDevice>,
 }
 
@@ -128,7 +130,15 @@ impl PoolPlace {
     }
 
     fn of(members: Members) -> Self {
-        Self { members, pool: None, txg: None, is_checkpoint: false, replayed: None, opener: Arc::new(Files) }
+        Self {
+            members,
+            pool: None,
+            txg: None,
+            is_checkpoint: false,
+            replayed: None,
+            is_rescue: false,
+            opener: Arc::new(Files),
+        }
     }
 
     /// The pool whose paths `opener` opens, instead of files and disks: names in memory, for example. The opener must
@@ -177,6 +187,14 @@ impl PoolPlace {
         Self { replayed: Some(Replayed(keys)), ..self }
     }
 
+    /// The pool, for reading, although its labels are damaged or not where they should be: labels are searched for at other
+    /// offsets, named devices completely and those in directories at both ends, and devices without labels of the pool are
+    /// recognized as its members by their content. A [warning](Warning::Pool) names each.
+    #[must_use]
+    pub fn rescued(self) -> Self {
+        Self { is_rescue: true, ..self }
+    }
+
     /// The pool of this name, or with this guid in decimal, whatever the names of datasets say: of several pools with one name only
     /// the guid selects one.
     #[must_use]
@@ -187,6 +205,10 @@ impl PoolPlace {
     /// What selects the pool: what was said of the place, or the pool part of a name.
     fn selector(&self, name: Option<&str>) -> Option<String> {
         self.pool.clone().or_else(|| pool_name(name))
+    }
+
+    fn options(&self) -> OpenOptions {
+        OpenOptions { rescue: self.is_rescue, ..OpenOptions::default() }
     }
 
     fn check(&self) -> Result<()> {
@@ -203,6 +225,10 @@ impl PoolPlace {
     /// The devices cannot be searched, or have no pool.
     pub fn pools(&self) -> Result<Vec<(String, Guid)>> {
         self.check()?;
+        if self.is_rescue {
+            let pool = self.open(None, &mut Control::new())?.pool;
+            return Ok(vec![(pool.name().to_owned(), pool.guid())]);
+        }
         let found = match &self.members {
             Members::Paths(paths) => scan::scan(&*self.opener, paths)?,
             Members::Devices(devices) => {
@@ -230,8 +256,7 @@ impl PoolPlace {
     /// As [`Pool::open`].
     pub fn open(&self, name: Option<&str>, control: &mut Control<'_>) -> Result<OpenPool> {
         let (name, devices) = (self.selector(name), Arc::clone(&self.opener));
-        let options =
-            OpenOptions { name, txg: self.txg, devices, allow_missing: true, ..OpenOptions::default() };
+        let options = OpenOptions { name, txg: self.txg, devices, allow_missing: true, ..self.options() };
         self.check()?;
         let pool = match (&self.members, &self.replayed) {
             (_, Some(Replayed(keys))) => {
@@ -240,6 +265,13 @@ impl PoolPlace {
             }
             (Members::Paths(paths), None) => Pool::open(paths, &options)?,
             (Members::Devices(devices), None) => Pool::open_devices(devices.clone(), &options)?,
+        };
+        let pool = match self.is_rescue {
+            true => {
+                let Mended { mos, notices, .. } = mend(pool.mos())?;
+                pool.with_mos(mos, notices)
+            }
+            false => pool,
         };
         for (path, error) in pool.refused() {
             control.warn(Warning::Refused { path: path.clone(), reason: error.to_string() });
@@ -305,7 +337,7 @@ impl PoolPlace {
     pub(crate) fn uberblocks(&self, name: Option<&str>) -> Result<Vec<(Txg, u64)>> {
         self.check()?;
         let (name, devices) = (self.selector(name), Arc::clone(&self.opener));
-        let options = OpenOptions { name, devices, ..OpenOptions::default() };
+        let options = OpenOptions { name, devices, ..self.options() };
         let found = match &self.members {
             Members::Paths(paths) => Pool::uberblocks(paths, &options)?,
             Members::Devices(devices) => Pool::uberblocks_on(devices.clone(), &options)?,
@@ -368,6 +400,9 @@ impl PoolPlace {
         if self.replayed.is_some() {
             return Err(Request::Replayed.into());
         }
+        if self.is_rescue {
+            return Err(Request::Rescue.into());
+        }
         let options =
             WriteOptions { name: self.selector(name), devices: Arc::clone(&self.opener), ..options };
         self.check()?;
@@ -413,9 +448,10 @@ impl PoolPlace {
     }
 }
 
-/// Warnings about the datasets that could not be searched for interrupted receives when the pool was opened.
+/// Warnings about the pool when it was opened, and about the datasets that could not be searched for interrupted receives.
 pub fn unsearched(pool: &WritablePool) -> impl Iterator<Item = Warning> {
-    pool.unread().iter().map(|error| Warning::NotSearched { reason: error.to_string() })
+    let notices = pool.pool().notices().iter().cloned().map(Warning::Pool);
+    notices.chain(pool.unread().iter().map(|error| Warning::NotSearched { reason: error.to_string() }))
 }
 
 fn is_no_such_pool(error: &Error) -> bool {

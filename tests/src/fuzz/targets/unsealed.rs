@@ -9,21 +9,24 @@
 //!
 //! Blocks are counted in the order of [`Base::blocks`]; the label and the uberblock are the last two.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use zstream_dmu::RangeSet;
 use zstream_dmu::blkptr::{BlockKind, BlockPointer};
 use zstream_dmu::device::{Device, DeviceHints, MemoryDevice};
 use zstream_dmu::error::{Error as PoolError, Result as PoolResult};
-use zstream_dmu::ids::Txg;
+use zstream_dmu::ids::{BlockId, ObjectId, Txg};
+use zstream_dmu::object_store::ObjectStore as _;
+use zstream_dmu::objset::CloneRange;
 use zstream_dmu::pool::check::{self, Totals};
-use zstream_dmu::pool::{Pool, WriteOptions};
+use zstream_dmu::pool::{Pool, PoolChange, WriteOptions};
 use zstream_dmu::space::LogSpaceMaps;
 use zstream_dmu::testing::OverlayDevice;
 use zstream_dmu::vdev::label;
 use zstream_dmu::vdev::uberblock::{RING_BYTES, Uberblock};
 use zstream_dmu::zio::crypt::Keyring;
+use zstream_dmu::{Random, RangeSet};
+use zstream_dsl::prop::parse;
 use zstream_dsl::scrub::Lines;
 use zstream_dsl::write::{Reach, WritablePool};
 use zstream_dsl::{Dsl, scrub};
@@ -33,6 +36,8 @@ use zstream_format::object_type::{ObjectType, ObjsetType};
 use zstream_format::order::ByteOrder;
 use zstream_send::plan::{Base as From, Source, StreamPlan};
 use zstream_send::{Progress, send};
+use zstream_zpl::node::Time;
+use zstream_zpl::writer::{NewNode, NodeKind, Settings, Writer};
 
 use super::super::Rng;
 use super::recv;
@@ -146,11 +151,61 @@ fn made() -> Result<Arc<MemoryDevice>> {
         let (of, _) = snapshot.split_once('@').expect("a snapshot");
         pool.tx().bookmark(snapshot, &format!("{of}#b{n}"))?;
     }
+    share(&mut pool)?;
     pool.commit()?;
     // Everything once more, so that nothing is left from before compression was off.
     pool.tx().snapshot(&["demo@now".to_owned()])?;
     pool.export()?;
     Ok(memory)
+}
+
+/// Adds a filesystem with deduplicated blocks and one with cloned blocks, so that there are tables of references.
+fn share(pool: &mut WritablePool) -> Result<()> {
+    const BLOCK_BYTES: u32 = 4096;
+    for feature in ["block_cloning", "fast_dedup"] {
+        pool.change_pool(&PoolChange::parse(&format!("feature@{feature}=enabled"))?)?;
+    }
+    pool.commit()?;
+    let now = Time { seconds: created::NOW as i64, nanoseconds: 0 };
+    let settings = || Settings { record_bytes: BLOCK_BYTES, dn_slots: 1, xattrs_inline: true, now };
+    let kind = NodeKind::File(BLOCK_BYTES.into());
+    let file =
+        NewNode { kind, permissions: 0o644, uid: 0, gid: 0, atime: now, mtime: now, xattrs: Vec::new() };
+    let content: Vec<u8> = (0..5 * BLOCK_BYTES).map(|n| (n / 7 % 251) as u8).collect();
+    let (len, count) = (content.len() as u64, 5);
+    for (name, dedup) in [("demo/alike", "sha256"), ("demo/cloned", "off")] {
+        let head = pool.tx().create(name, false)?;
+        pool.tx().assign(head, &parse("dedup", dedup)?)?;
+        let mut set = created::new_files(pool, head)?;
+        pool.sync(head, &mut set)?;
+        pool.commit()?;
+        let mut set = pool.open_head(head)?;
+        let mut writer = Writer::open(&set, settings(), Random::from_seed(1))?;
+        let mut from = ObjectId(0);
+        for name in ["one", "two"] {
+            from = writer.create(&mut set, writer.root(), name.as_bytes(), &file)?;
+            writer.write(&mut set, from, 0, &content)?;
+            writer.finish(&mut set, from, len)?;
+        }
+        writer.flush(&mut set)?;
+        pool.sync(head, &mut set)?;
+        pool.commit()?;
+        if dedup != "off" {
+            continue;
+        }
+        let source = pool.dsl().dataset_by_object(head)?.objset()?;
+        let mut set = pool.open_head(head)?;
+        let mut writer = Writer::open(&set, settings(), Random::from_seed(2))?;
+        let to = writer.create(&mut set, writer.root(), b"clone", &file)?;
+        set.set_block_size(to, BLOCK_BYTES, 0)?;
+        let range = CloneRange { from, from_block: BlockId(0), to, to_block: BlockId(0), count };
+        let (done, refusal) = set.clone_range(&source, range)?;
+        assert_eq!((done, refusal), (count, None), "cloned blocks");
+        writer.finish(&mut set, to, len)?;
+        writer.flush(&mut set)?;
+        pool.sync(head, &mut set)?;
+    }
+    Ok(())
 }
 
 /// Takes the checksums out of the pointers of a pool.
@@ -168,7 +223,8 @@ impl Unsealing {
         let Some(pointer) = BlockPointer::parse_at(&self.bytes[at..at + POINTER_BYTES], 0, LE) else {
             return;
         };
-        if pointer.kind() != BlockKind::Normal || pointer.is_gang() {
+        // The entry of a deduplicated block is found by its checksum.
+        if pointer.kind() != BlockKind::Normal || pointer.is_gang() || pointer.is_dedup() {
             return;
         }
         let mut words = *pointer.words();
@@ -510,6 +566,7 @@ fn unreached(pool: &Pool, mut allocated: BTreeMap<u32, RangeSet>) -> Result<u64>
     let lines = Lines::new(&dsl)?;
     let mut outcome = Ok(());
     let mut left = CHECKED_MAX;
+    let mut shared = BTreeSet::new();
     scrub::parts(pool, &lines, &mut |_, mut blocks| {
         while outcome.is_ok()
             && let Some(item) = blocks.next()
@@ -517,7 +574,7 @@ fn unreached(pool: &Pool, mut allocated: BTreeMap<u32, RangeSet>) -> Result<u64>
             left = left.saturating_sub(1);
             outcome = match left {
                 0 => Err(PoolError::internal("more blocks than there are")),
-                _ => item.and_then(|item| take(pool, &item.pointer, &mut allocated)),
+                _ => item.and_then(|item| take(pool, &item.pointer, &mut allocated, &mut shared)),
             };
         }
     })?;
@@ -525,8 +582,17 @@ fn unreached(pool: &Pool, mut allocated: BTreeMap<u32, RangeSet>) -> Result<u64>
     Ok(allocated.values().map(RangeSet::bytes).sum())
 }
 
-/// Takes the ranges of a block from what is allocated.
-fn take(pool: &Pool, pointer: &BlockPointer, allocated: &mut BTreeMap<u32, RangeSet>) -> PoolResult<()> {
+/// Takes the ranges of a block from what is allocated, once for all references to a block of content.
+fn take(
+    pool: &Pool,
+    pointer: &BlockPointer,
+    allocated: &mut BTreeMap<u32, RangeSet>,
+    shared: &mut BTreeSet<(u32, u64)>,
+) -> PoolResult<()> {
+    let is_content = pointer.level() == 0 && !pointer.object_type().is_metadata();
+    if is_content && !shared.insert((pointer.dva(0).vdev(), pointer.dva(0).offset())) {
+        return Ok(());
+    }
     for dva in pool.reader().ranges(pointer)? {
         let end = dva.offset().checked_add(dva.asize());
         let end = end.ok_or_else(|| PoolError::internal("a block without an end"))?;

@@ -237,6 +237,7 @@ impl Geometry {
                 len,
                 skip: (stripes - sectors) << self.ashift,
                 start,
+                shadow: None,
             };
             start += if data.is_some() { len } else { 0 };
             place

@@ -46,6 +46,9 @@ pub struct Column {
     pub skip: usize,
     /// The byte offset in the block, padded to whole sectors. Unused for parity.
     pub start: usize,
+    /// During an expansion, where the column is written a second time: member and byte offset. Its row is partly moved,
+    /// so it is read at its old location, but after the expansion continues, this sector is expected at the new one.
+    pub shadow: Option<(usize, u64)>,
 }
 
 impl Column {
@@ -175,7 +178,7 @@ impl Geometry {
             .map(|c| {
                 let len = (split.full + usize::from(c < split.big)) << self.ashift;
                 let (child, offset) = self.locate(first + c as u64, self.children);
-                let column = Column { child, offset, len, skip: 0, start };
+                let column = Column { child, offset, len, skip: 0, start, shadow: None };
                 if c >= self.parity {
                     start += len;
                 }
@@ -188,11 +191,10 @@ impl Geometry {
     fn expanded_row(&self, offset: u64, width: usize, row: usize, split: &Split) -> Row {
         let first = (offset >> self.ashift) + (row * width) as u64;
         let count = split.total.min(width);
-        let physical = match self.expansion.reflowed_to {
-            // A row that is not completely moved is still at its location with one member less.
-            Some(reflowed) if first + count as u64 > reflowed >> self.ashift => self.children - 1,
-            _ => self.children,
-        };
+        let moved = self.expansion.reflowed_to.map(|bytes| bytes >> self.ashift);
+        // A row that is not completely moved is still at its location with one member less.
+        let is_old = moved.is_some_and(|moved| first + count as u64 > moved);
+        let physical = if is_old { self.children - 1 } else { self.children };
         let last = row + 1 == split.rows;
         let columns = (0..count)
             .map(|c| {
@@ -207,7 +209,9 @@ impl Geometry {
                 };
                 let len = if stored { 1 << self.ashift } else { 0 };
                 let start = if c < self.parity { 0 } else { sector << self.ashift };
-                Column { child, offset, len, skip: 0, start }
+                let is_twice = is_old && moved.is_some_and(|moved| first + (c as u64) < moved);
+                let shadow = is_twice.then(|| self.locate(first + c as u64, self.children));
+                Column { child, offset, len, skip: 0, start, shadow }
             })
             .collect();
         Row { columns }
@@ -254,6 +258,7 @@ fn swap_places(columns: &mut [Column]) {
     if let [first, second, ..] = columns {
         std::mem::swap(&mut first.child, &mut second.child);
         std::mem::swap(&mut first.offset, &mut second.offset);
+        std::mem::swap(&mut first.shadow, &mut second.shadow);
     }
 }
 
@@ -331,6 +336,10 @@ mod tests {
         let row = |n: usize| map.rows[n].columns.iter().map(|c| (c.child, c.offset >> 9)).collect::<Vec<_>>();
         assert_eq!(row(0), [(1, 0), (2, 0), (3, 0), (4, 0)]);
         assert_eq!(row(1), [(1, 1), (2, 1), (3, 1), (0, 2)]);
+        // Sector 5, the first one of the second row, was moved: it is written at both locations.
+        let shadows = |n: usize| map.rows[n].columns.iter().map(|c| c.shadow).collect::<Vec<_>>();
+        assert_eq!(shadows(0), [None; 4]);
+        assert_eq!(shadows(1), [Some((0, 512)), None, None, None]);
     }
 
     #[test]

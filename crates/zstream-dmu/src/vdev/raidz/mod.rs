@@ -7,6 +7,7 @@
 
 mod galois;
 mod map;
+mod scratch;
 mod stripe;
 
 use std::collections::BTreeSet;
@@ -14,6 +15,7 @@ use std::collections::BTreeSet;
 pub(crate) use map::{Column, Expansion, Geometry, MEMBERS_MAX, Map, Row};
 
 pub(crate) use self::galois::PARITY_COLUMNS_MAX as PARITY_MAX;
+pub(crate) use self::scratch::with_scratch;
 
 use self::stripe::{Stripe, parity_of};
 use super::{Damage, DamageCause, Effort, Reading, Vdev};
@@ -243,7 +245,7 @@ impl Place<'_> {
 }
 
 /// Calls `put` with everything that is stored of a block with the content `data`, in whole sectors: member, byte offset in
-/// its space, and the bytes in pieces. In each row, parity is first.
+/// its space, and the bytes in pieces. In each row, parity is first. A column with a second location is stored twice.
 pub(super) fn store(
     map: &Map,
     data: &[u8],
@@ -252,12 +254,16 @@ pub(super) fn store(
     let zeros = vec![0; map.rows.iter().flat_map(|row| &row.columns).map(|c| c.skip).max().unwrap_or(0)];
     for row in &map.rows {
         let (parity, content) = row.columns.split_at(map.parity);
+        let mut put_column = |column: &Column, pieces: &[&[u8]]| {
+            put(column.child, column.offset, pieces)?;
+            column.shadow.map_or(Ok(()), |(child, offset)| put(child, offset, pieces))
+        };
         for (n, column) in parity.iter().enumerate() {
-            put(column.child, column.offset, &[&parity_of(map, row, n, data)])?;
+            put_column(column, &[&parity_of(map, row, n, data)])?;
         }
         for column in content.iter().filter(|column| column.stored_len() > 0) {
             let pieces = [column.content(data), &zeros[..column.skip]];
-            put(column.child, column.offset, if column.skip == 0 { &pieces[..1] } else { &pieces })?;
+            put_column(column, if column.skip == 0 { &pieces[..1] } else { &pieces })?;
         }
     }
     Ok(())
