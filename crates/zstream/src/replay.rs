@@ -7,7 +7,7 @@ use zstream_dsl::write::WritablePool;
 use crate::control::Control;
 use crate::error::{Error, Request, Result};
 use crate::place::pool::leave;
-use crate::place::replay::{heads, replay_head};
+use crate::place::replay::{DIRTY_BYTES_MAX, heads, replay_head};
 use crate::place::{Keys, PoolPlace};
 
 /// Options of [`replay`].
@@ -20,6 +20,8 @@ pub struct ReplayOptions {
     pub dry_run: bool,
     /// Describe each record.
     pub records: bool,
+    /// Changes in memory above which a transaction group is completed, in bytes; the default is 128 MiB.
+    pub dirty_bytes: Option<usize>,
 }
 
 /// A dataset whose intent log was replayed.
@@ -56,6 +58,7 @@ pub fn replay(
     let first = names.first().map(String::as_str);
     let mut pool = place.open_writable(first, writing, None)?;
     let wanted = wanted(&pool, names)?;
+    let dirty_bytes = options.dirty_bytes.unwrap_or(DIRTY_BYTES_MAX);
     let mut replayed = Vec::new();
     for (name, head) in wanted {
         if control.is_cancelled() {
@@ -63,7 +66,7 @@ pub fn replay(
         }
         let mut descriptions = Vec::new();
         if pool.has_log_records(head)? {
-            let records = replay_head(&mut pool, head, keys, &mut |record| {
+            let records = replay_head(&mut pool, head, keys, dirty_bytes, &mut |record| {
                 if options.records {
                     descriptions.push(record.to_string());
                 }

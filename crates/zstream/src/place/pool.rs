@@ -20,7 +20,7 @@ use zstream_send::plan::SourcePool;
 use zstream_zpl::settings::has_system_attributes;
 
 use super::keys::Keys;
-use super::replay::{heads, replay_head};
+use super::replay::{DIRTY_BYTES_MAX, heads, replay_head};
 use crate::control::{Control, Warning};
 use crate::error::{Cause, Error, Request, Result};
 
@@ -326,7 +326,7 @@ impl PoolPlace {
                 control.warn(Warning::LogNotReplayed { dataset });
                 continue;
             }
-            replay_head(&mut pool, head, keys, &mut |_| {})?;
+            replay_head(&mut pool, head, keys, DIRTY_BYTES_MAX, &mut |_| {})?;
         }
         pool.commit()?;
         Ok(devices)

@@ -29,7 +29,7 @@ use super::keys::{Keys, unlock_to_write};
 use crate::error::{Cause, Error, Result};
 
 /// Changes in memory above which a transaction group is completed, in bytes.
-const DIRTY_BYTES_MAX: usize = 128 << 20;
+pub(crate) const DIRTY_BYTES_MAX: usize = 128 << 20;
 
 /// Bytes in a slot of a dnode.
 const SLOT_BYTES: u64 = 512;
@@ -74,7 +74,7 @@ pub(crate) fn settings(
 const LARGE_DNODE: &str = "large_dnode";
 
 /// Replays the intent log of a filesystem or volume, if it has records. Calls `seen` with each record that is replayed, and
-/// returns their number. Transaction groups are completed when they are full; the last one is not.
+/// returns their number. A transaction group is completed when its changes exceed `dirty_bytes`; the last one is not.
 ///
 /// # Errors
 /// The key is not available; a record cannot be read or replayed; the pool cannot be written. The pool must be dropped
@@ -83,6 +83,7 @@ pub(crate) fn replay_head(
     pool: &mut WritablePool,
     head: ObjectId,
     keys: &dyn Keys,
+    dirty_bytes: usize,
     seen: &mut dyn FnMut(&Record),
 ) -> Result<u64> {
     if !pool.has_log_records(head)? {
@@ -120,7 +121,7 @@ pub(crate) fn replay_head(
             source: error.into(),
         })?;
         count += 1;
-        if set.dirty_bytes() >= DIRTY_BYTES_MAX {
+        if set.dirty_bytes() >= dirty_bytes {
             flush(writer.as_mut(), &mut set).map_err(failed)?;
             let header = intent_log::ZilHeader { replay_seq: record.number, ..*set.intent_log() };
             set.set_intent_log(header);
