@@ -35,7 +35,7 @@ const COMPLETE: &[(&str, &str, &str)] = &[
     (
         "zstream-dmu",
         FORMAT,
-        "CryptParams NormalBlock ObjectInfo SizedBlock StoredBlock StoredCrypt WrappedKey",
+        "CryptParams ListChange NormalBlock ObjectInfo SizedBlock StoredBlock StoredCrypt WrappedKey",
     ),
     ("zstream-dmu", REQUEST, "CloneRange Commit Host Member NewMember NewPool Target TopSpec"),
     ("zstream-dmu", NAMED, "NewObject NewZap"),

@@ -78,7 +78,7 @@ const WORDS: [u64; 16] = [
 /// Where data begins on a member.
 const DATA_START: u64 = 4 << 20;
 /// The size of the member.
-const MEMBER_BYTES: u64 = created::MEMBER_BYTES;
+const MEMBER_BYTES: u64 = 96 << 20;
 const POINTER_BYTES: usize = 128;
 const SLOT_BYTES: usize = 512;
 const UBERBLOCK_BYTES: u64 = 4096;
