@@ -56,7 +56,7 @@ Examples:
     #[command(after_long_help = "\
 Examples:
   zstream -d disk.img pool checkpoint tank
-  zstream -d disk.img --checkpoint ls tank/home:/
+  zstream -d disk.img --checkpoint ls tank/home
   zstream -d disk.img pool checkpoint --discard tank")]
     Checkpoint {
         /// Discard the checkpoint, and free the space that only it uses
