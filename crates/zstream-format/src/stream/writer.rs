@@ -120,7 +120,7 @@ impl Sealer {
     }
 
     /// The position of the next record in the structure of the stream.
-    #[must_use]
+    #[cfg(feature = "gzip")]
     pub(crate) fn section(&self) -> Section {
         self.chain.section()
     }
@@ -165,7 +165,7 @@ impl<W: Write> StreamWriter<W> {
     }
 
     /// The position of the next record in the structure of the stream.
-    #[must_use]
+    #[cfg(feature = "gzip")]
     pub(crate) fn section(&self) -> Section {
         self.sealer.section()
     }
