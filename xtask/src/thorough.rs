@@ -15,8 +15,12 @@ const SAMPLING: &[&str] = &[
     "very_many_names",
 ];
 /// Those of them that need OpenZFS's `zdb` too.
-const SAMPLING_WITH_ZDB: &[&str] =
-    &["a_crash_at_every_write", "interop_long_random_histories", "interop_lists_of_remapped_blocks"];
+const SAMPLING_WITH_ZDB: &[&str] = &[
+    "a_crash_at_every_write",
+    "interop_long_random_histories",
+    "interop_random_histories",
+    "interop_lists_of_remapped_blocks",
+];
 
 /// `thorough [FILTER...]`
 pub(crate) fn task(args: &[String]) -> Outcome {

@@ -187,7 +187,7 @@ fn interop_random_histories_of_clones_are_clean_to_zdb() {
     // Odd seeds: OpenZFS 2.3 does not know the other encoding.
     for (seed, (words, ashift)) in ((seed() | 1)..).step_by(2).zip(KINDS) {
         let mut history = History::cloning(words, ashift, seed);
-        for _ in 0..6 {
+        for _ in 0..6 / every::step(2) {
             is_clean_after(&mut history, 100, "zdb");
         }
         println!("{words}, seed {seed}: {:?}", history.done);
@@ -255,7 +255,7 @@ fn interop_2_4_random_histories_of_livelists_are_clean_to_zdb() {
 fn livelist_histories(zdb: &str) {
     for (seed, (words, ashift)) in (seed()..).zip(KINDS) {
         let mut history = History::with_livelists(words, ashift, seed);
-        for _ in 0..6 {
+        for _ in 0..6 / every::step(2) {
             is_clean_after(&mut history, 80, zdb);
             let dir = tempfile::tempdir().expect("a directory");
             history.judge(Some(dir.path()));
@@ -270,7 +270,7 @@ fn livelist_histories(zdb: &str) {
 fn interop_random_histories_with_checkpoints_are_clean_to_zdb() {
     for (seed, (words, ashift)) in (seed()..).zip(KINDS) {
         let mut history = History::checkpointed(words, ashift, seed);
-        for _ in 0..8 {
+        for _ in 0..8 / every::step(2) {
             is_clean_after(&mut history, 100, "zdb");
         }
         println!("{words}, seed {seed}: {:?}", history.done);
@@ -329,9 +329,9 @@ fn a_crash_leaves_files_and_datasets_of_a_transaction_group() {
 #[ignore = "needs OpenZFS's zdb: cargo xtask interop"]
 fn interop_a_crash_at_every_write_leaves_a_pool_that_is_clean_to_zdb() {
     let sweep = |(words, ashift)| {
-        sweep(words, ashift, 8, every::step(7), |history, cut, loss| {
+        sweep(words, ashift, 8, every::step(17), |history, cut, loss| {
             let devices = history.crash(cut, loss);
-            if cut % 199 < every::step(7) {
+            if cut % 199 < every::step(17) {
                 let dir = tempfile::tempdir().expect("a directory");
                 for (n, device) in devices.iter().enumerate() {
                     copy_to(&**device, &dir.path().join(n.to_string())).expect("a copy");
