@@ -30,6 +30,9 @@ const REPLACE_CPU_RATIO: f64 = 1.5;
 /// The longest check of a pool with cloned blocks, as a share of the same pool without clones.
 const CHECK_WALL_RATIO: f64 = 1.2;
 
+/// Lets blocks be cloned.
+const CLONING: [&str; 2] = ["-o", "feature@block_cloning=enabled"];
+
 /// `kinds`
 pub(crate) fn bench() -> Outcome {
     let Some(sh) = find("sh") else {
@@ -155,7 +158,7 @@ impl Bench {
     fn check(&self) -> Result<f64, String> {
         let file = self.dir.join("million");
         write(&file, 3, 4096 * 1_000_000).map_err(|error| format!("{}: {error}", file.display()))?;
-        self.create("plain", &[], &["-O", "recordsize=4K"])?;
+        self.create("plain", &[], &[&CLONING[..], &["-O", "recordsize=4K"]].concat())?;
         self.put("plain", &file, "bench:/file")?;
         fs::remove_file(&file).map_err(|error| format!("{}: {error}", file.display()))?;
         let dir = text(&self.dir.join("plain"))?;
