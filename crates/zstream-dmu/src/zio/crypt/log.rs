@@ -12,7 +12,10 @@
 
 use std::ops::Range;
 
+use zstream_format::algorithm::ChecksumType;
+
 use super::MAC_BYTES;
+use super::parts::Parts;
 use crate::blkptr::BLOCK_POINTER_BYTES;
 use crate::error::{Error, Result};
 use crate::intent_log::{
@@ -22,66 +25,40 @@ use crate::intent_log::{
 /// The offset of the MAC in the embedded checksum.
 const MAC_OFFSET: usize = 16;
 
-/// A log block, split into its parts.
-pub(super) struct Split {
-    /// The parts that are only authenticated.
-    pub(super) authenticated: Vec<u8>,
-    /// The parts that are encrypted.
-    pub(super) message: Vec<u8>,
-    /// The message authentication code.
-    pub(super) mac: [u8; MAC_BYTES],
-    areas: Vec<Range<usize>>,
+/// Splits a log block, and returns its message authentication code, too. Only the newer form of log blocks is encrypted.
+pub(super) fn split_block(block: &[u8]) -> Result<(Parts, [u8; MAC_BYTES])> {
+    let chain = Chain::parse(ChecksumType::ZILOG2, block)?;
+    let (embedded, sum) = embedded_checksum_at();
+    let mac = block.get(sum + MAC_OFFSET..).and_then(|rest| rest.first_chunk());
+    let mac = *mac.ok_or_else(|| Error::corrupt("log block", "block is too short for its header"))?;
+    let mut parts = Parts::default();
+    parts.authenticated.extend(&block[..embedded]);
+    let (mut at, end) = chain.records;
+    while at < end {
+        let (header, record) = split(&block[at..end], chain.order)?;
+        let plain = plain(header.kind, record.len());
+        parts.authenticated.extend(&record[..LogRecord::LEN]);
+        parts.authenticated.extend(&record[plain.clone()]);
+        for area in [LogRecord::LEN..plain.start, plain.end..record.len()] {
+            if area.start < area.end {
+                parts.encrypt(block, at + area.start..at + area.end);
+            }
+        }
+        at += record.len();
+    }
+    Ok((parts, mac))
 }
 
-impl Split {
-    /// Splits a block. Only the newer form of log blocks is encrypted.
-    pub(super) fn new(block: &[u8]) -> Result<Self> {
-        let chain = Chain::parse(zstream_format::algorithm::ChecksumType::ZILOG2, block)?;
-        let (embedded, sum) = embedded_checksum_at();
-        let mac = block.get(sum + MAC_OFFSET..).and_then(|rest| rest.first_chunk());
-        let mac = *mac.ok_or_else(|| Error::corrupt("log block", "block is too short for its header"))?;
-        let mut this =
-            Self { authenticated: block[..embedded].to_vec(), message: Vec::new(), mac, areas: Vec::new() };
-        let (mut at, end) = chain.records;
-        while at < end {
-            let (header, record) = split(&block[at..end], chain.order)?;
-            this.add(header.kind, record, at);
-            at += record.len();
+/// Returns the part of a record after its header that is not encrypted.
+fn plain(kind: u64, end: usize) -> Range<usize> {
+    // The kind is compared with the flag for names in it, which these kinds do not have.
+    let plain = match kind {
+        TX_WRITE => {
+            let start = LogWrite::offset_of("pointer");
+            start..start + BLOCK_POINTER_BYTES
         }
-        for area in &this.areas {
-            this.message.extend(&block[area.clone()]);
-        }
-        Ok(this)
-    }
-
-    fn add(&mut self, kind: u64, record: &[u8], at: usize) {
-        let end = record.len();
-        // The kind is compared with the flag for names in it, which these kinds do not have.
-        let plain = match kind {
-            TX_WRITE => {
-                let start = LogWrite::offset_of("pointer");
-                start..start + BLOCK_POINTER_BYTES
-            }
-            TX_CLONE_RANGE => LogClone::offset_of("count")..end,
-            _ => end..end,
-        };
-        let plain = plain.start.min(end)..plain.end.min(end);
-        self.authenticated.extend(&record[..LogRecord::LEN]);
-        self.authenticated.extend(&record[plain.clone()]);
-        for area in [LogRecord::LEN..plain.start, plain.end..end] {
-            if area.start < area.end {
-                self.areas.push(at + area.start..at + area.end);
-            }
-        }
-    }
-
-    /// Copies the message back into the block.
-    pub(super) fn put_back(&self, block: &mut [u8]) {
-        let mut message = &self.message[..];
-        for area in &self.areas {
-            let (front, rest) = message.split_at(area.len());
-            block[area.clone()].copy_from_slice(front);
-            message = rest;
-        }
-    }
+        TX_CLONE_RANGE => LogClone::offset_of("count")..end,
+        _ => end..end,
+    };
+    plain.start.min(end)..plain.end.min(end)
 }

@@ -21,6 +21,7 @@ mod keydata;
 mod keyring;
 mod log;
 mod mac;
+mod parts;
 mod random;
 
 pub use key::{KeyFormat, WrappedKey, WrappingKey};
@@ -146,7 +147,7 @@ impl DatasetKey {
     /// # Errors
     /// Returns [`Fault::Authentication`] if the MAC does not match. Fails if a dnode exceeds the block.
     pub fn decrypt_dnodes(&self, block: &mut [u8], params: &CryptParams, order: ByteOrder) -> Result<()> {
-        let mut split = dnodes::Split::new(block, order, self.version)?;
+        let mut split = dnodes::split(block, order, self.version)?;
         self.cipher(params.salt)?.decrypt(
             &params.iv,
             &split.authenticated,
@@ -169,9 +170,9 @@ impl DatasetKey {
         salt: [u8; SALT_BYTES],
         iv: [u8; IV_BYTES],
     ) -> Result<()> {
-        let mut split = log::Split::new(block)?;
-        let log::Split { authenticated, message, mac, .. } = &mut split;
-        self.cipher(salt)?.decrypt(&iv, authenticated, message, mac, "a block of an intent log")?;
+        let (mut split, mac) = log::split_block(block)?;
+        let what = "a block of an intent log";
+        self.cipher(salt)?.decrypt(&iv, &split.authenticated, &mut split.message, &mac, what)?;
         split.put_back(block);
         Ok(())
     }
@@ -224,7 +225,7 @@ impl DatasetKey {
     /// Fails like [`encrypt`](Self::encrypt), and if a dnode exceeds the block.
     pub(crate) fn encrypt_dnodes(&self, block: &mut [u8], order: ByteOrder) -> Result<CryptParams> {
         let (salt, iv) = (self.salt()?, random()?);
-        let mut split = dnodes::Split::new(block, order, self.version)?;
+        let mut split = dnodes::split(block, order, self.version)?;
         let mac = self.cipher(salt)?.encrypt(&iv, &split.authenticated, &mut split.message)?;
         split.put_back(block);
         Ok(CryptParams { salt, iv, mac })
