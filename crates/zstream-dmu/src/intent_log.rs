@@ -30,7 +30,7 @@ use zstream_format::structure;
 use crate::blkptr::{BLOCK_POINTER_BYTES, BlockKind, BlockPointer};
 use crate::block::ReadBlock;
 use crate::error::{Error, Result};
-use crate::ids::{BlockId, Bookmark, ObjectId, Txg};
+use crate::ids::{BlockId, Bookmark, Txg};
 
 pub use self::read::{Records, read_content, records};
 pub(crate) use self::read::{bookmark, read_block, split};
@@ -102,6 +102,17 @@ impl ZilHeader {
         self.claim_txg != Txg(0)
     }
 
+    /// Returns `true` if the numbers of the last block and record were set by the claim.
+    fn has_end(&self) -> bool {
+        self.flags & HAS_LAST_RECORD != 0
+    }
+
+    /// Returns `true` if a block of a log with an end was only reserved, and may never have been written. `last` is the
+    /// number of the last record in the blocks before it.
+    fn is_reserved(&self, sequence: u64, last: u64) -> bool {
+        last == self.claim_record_seq && sequence >= self.claim_block_seq
+    }
+
     /// Returns `true` if there is a log, whose records may be newer than the blocks of the dataset. The header of a
     /// snapshot has no meaning.
     #[must_use]
@@ -144,6 +155,13 @@ impl Chain {
         let summed = if at_end { block.len() } else { used.next_multiple_of(SUMMED_BYTES).min(block.len()) };
         let records = if at_end { (0, used) } else { (ChainHeader::LEN, used) };
         Ok(Self { order, next: header.next, sum_at, summed, records })
+    }
+
+    /// Returns `true` if the next block is of the same log as the block of `pointer`.
+    fn continues(&self, pointer: &BlockPointer) -> bool {
+        let mut expected = pointer.checksum();
+        expected[SEQUENCE] = expected[SEQUENCE].wrapping_add(1);
+        self.next.checksum() == expected
     }
 
     /// Returns the computed and the embedded checksum of a block whose pointer has these checksum words.
@@ -235,38 +253,24 @@ impl Log<'_> {
         self.header.is_claimed()
     }
 
-    /// Returns `true` if the numbers of the last block and record were set by the claim.
-    fn has_end(&self) -> bool {
-        self.header.flags & HAS_LAST_RECORD != 0
-    }
-
     /// Returns the block of `pointer`, and records the next block and the data blocks.
     fn block(&mut self, pointer: BlockPointer) -> Option<LogBlock> {
         let sequence = pointer.checksum()[SEQUENCE];
-        let is_behind = self.has_end() && sequence > self.header.claim_block_seq;
+        let is_behind = self.header.has_end() && sequence > self.header.claim_block_seq;
         if pointer.kind() != BlockKind::Normal || is_behind {
             return None;
         }
-        let at = Bookmark {
-            objset: self.objset,
-            object: ObjectId(0),
-            level: Bookmark::LEVEL_ZIL,
-            block: BlockId(sequence),
-        };
-        // Without a known last number, even the end of a claimed log is not damage. Nor is a last block after the last
-        // record: it was reserved, and may never have been written.
-        let is_reserved =
-            self.last == self.header.claim_record_seq && sequence >= self.header.claim_block_seq;
-        let is_claimed = self.is_claimed() && self.has_end() && !is_reserved;
+        let at = bookmark(self.objset, &pointer);
+        // Without a known last number, even the end of a claimed log is not damage. Nor is a reserved block.
+        let is_reserved = self.header.is_reserved(sequence, self.last);
+        let is_claimed = self.is_claimed() && self.header.has_end() && !is_reserved;
         let found = LogBlock { pointer, at, is_claimed };
         let read = self.reader.read_stored(&pointer, at);
         // The last block of a log is allocated before it is written.
         let Ok(block) = read else { return Some(found) };
         let Ok(chain) = Chain::parse(pointer.checksum_type(), &block) else { return Some(found) };
-        let mut expected = pointer.checksum();
-        expected[SEQUENCE] = expected[SEQUENCE].wrapping_add(1);
         // The last pointer is that of a reserved block, which belongs to the log after it is written.
-        self.next = (chain.next.checksum() == expected).then_some(chain.next);
+        self.next = chain.continues(&pointer).then_some(chain.next);
         let records = block.get(chain.records.0..chain.records.1).unwrap_or_default();
         self.records(records, chain.order);
         Some(found)
@@ -294,7 +298,7 @@ impl Log<'_> {
     }
 
     fn records(&mut self, mut records: &[u8], order: ByteOrder) {
-        let last = if self.has_end() { self.header.claim_record_seq } else { u64::MAX };
+        let last = if self.header.has_end() { self.header.claim_record_seq } else { u64::MAX };
         while let Some(record) = LogRecord::read(records, order) {
             let whole = usize::try_from(record.len).ok().and_then(|len| records.get(..len));
             let Some(whole) = whole else { return };

@@ -5,7 +5,7 @@
 
 use zstream_format::order::ByteOrder;
 
-use super::{Chain, HAS_LAST_RECORD, LogRecord, Record, SEQUENCE, ZilHeader};
+use super::{Chain, LogRecord, Record, SEQUENCE, ZilHeader};
 use crate::blkptr::{BLOCK_BYTES_MAX, BlockKind, BlockPointer};
 use crate::block::{Block, ReadBlock};
 use crate::error::{Error, Fault, Result};
@@ -31,9 +31,7 @@ pub(crate) fn read_block(
     let at = bookmark(objset, pointer);
     let block = if decrypt { reader.read_compressed(pointer, at) } else { reader.read_stored(pointer, at) }?;
     let chain = Chain::parse(pointer.checksum_type(), &block).map_err(|error| error.at_bookmark(at))?;
-    let mut expected = pointer.checksum();
-    expected[SEQUENCE] = expected[SEQUENCE].wrapping_add(1);
-    if chain.next.checksum() != expected {
+    if !chain.continues(pointer) {
         let what = "the pointer of the next block is that of another log";
         return Err(Error::corrupt("log block", what).at_bookmark(at));
     }
@@ -91,7 +89,7 @@ impl std::fmt::Debug for Records<'_> {
 
 impl Records<'_> {
     fn has_end(&self) -> bool {
-        self.header.is_claimed() && self.header.flags & HAS_LAST_RECORD != 0
+        self.header.is_claimed() && self.header.has_end()
     }
 
     /// Reads the next block. Returns `false` at the end of the log.
@@ -99,8 +97,8 @@ impl Records<'_> {
         let Some(pointer) = self.next.take() else { return Ok(false) };
         let sequence = pointer.checksum()[SEQUENCE];
         let last_block = if self.header.is_claimed() { self.header.claim_block_seq } else { u64::MAX };
-        let is_last = self.has_end() && self.last == self.header.claim_record_seq && sequence == last_block;
-        if pointer.kind() != BlockKind::Normal || sequence > last_block || is_last {
+        let is_reserved = self.has_end() && self.header.is_reserved(sequence, self.last);
+        if pointer.kind() != BlockKind::Normal || sequence > last_block || is_reserved {
             return Ok(false);
         }
         match read_block(self.reader, self.objset, &pointer, true) {

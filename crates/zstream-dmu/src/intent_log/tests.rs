@@ -10,7 +10,7 @@ use zstream_format::object_type::ObjectType;
 use super::*;
 use crate::blkptr::{Dva, NormalBlock};
 use crate::device::{Device, MemoryDevice};
-use crate::ids::Guid;
+use crate::ids::{Guid, ObjectId};
 use crate::vdev::{LEAF_DATA_START, Member, VdevTree};
 use crate::zio::BlockReader;
 

@@ -2,7 +2,11 @@
 
 use proptest::prelude::*;
 
+use zstream_format::order::ByteOrder;
+
+use super::parse::{ATTRIBUTE_BYTES, ATTRIBUTE_WORDS, SLOTS_SHIFT};
 use super::*;
+use crate::blkptr::BLOCK_POINTER_BYTES;
 
 const ORDER: ByteOrder = ByteOrder::Little;
 
