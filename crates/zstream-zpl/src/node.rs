@@ -65,6 +65,11 @@ impl FileType {
         }
     }
 
+    /// Returns the entry of a directory for an object of this type.
+    pub(crate) fn entry(self, object: ObjectId) -> u64 {
+        self.number() << 60 | object.0
+    }
+
     /// The letter for the type in `ls -l`.
     #[must_use]
     pub fn letter(self) -> char {

@@ -6,7 +6,6 @@ use super::space_map::SpaceChange;
 use crate::blkptr::{BlockKind, BlockPointer, Dva, SECTOR_BYTES};
 use crate::error::{Error, Result};
 use crate::zio::gang;
-use crate::zio::header::HEADER_BYTES_MIN;
 
 /// A range of a vdev.
 type Part = (usize, u64, u64);
@@ -66,12 +65,8 @@ impl Allocator {
 
     fn part(&self, place: Dva, block: &BlockPointer) -> Option<Part> {
         let vdev = usize::try_from(place.vdev()).ok()?;
-        let top = self.vdevs().tops().get(vdev)?;
-        // The address of a gang header includes its pieces, which are ranges of their own.
-        let size = match place.is_gang() {
-            true => top.asize(HEADER_BYTES_MIN as u64, block.physical_birth()),
-            false => place.asize(),
-        };
+        self.vdevs().tops().get(vdev)?;
+        let size = self.own_bytes(place, block.physical_birth()).ok()?;
         let start = place.offset_sectors().checked_mul(SECTOR_BYTES)?;
         Some((vdev, start, start.checked_add(size)?))
     }

@@ -192,7 +192,7 @@ impl Writer {
         file_type: FileType,
     ) -> Result<()> {
         let key = self.rules.need_key(name)?;
-        let value = file_type.number() << 60 | object.0;
+        let value = file_type.entry(object);
         let waiting = Waiting { name: (key != name).then(|| name.to_vec()), value };
         let pending = self.pending.entry(directory.0).or_default();
         pending.entries.insert(key, waiting);

@@ -372,7 +372,7 @@ impl Writer {
         let object = self.make(set, &new, directory, IS_XATTR)?;
         self.write(set, object, 0, value)?;
         self.finish(set, object, value.len() as u64)?;
-        let entry = FileType::File.number() << 60 | object.0;
+        let entry = FileType::File.entry(object);
         ZapMut::open(set, directory.object)?.add(name, &Value::word(entry))?;
         let changes = [(Attribute::Size, vec![self.node(set, directory.object)?.size + 1])];
         attributes::patch(set, &self.registry, directory.object, &changes)

@@ -54,15 +54,20 @@ impl Allocator {
             }
         }
         for place in block.dvas() {
-            // The DVA of a gang header includes its pieces, which were freed separately.
-            let size = match place.is_gang() {
-                true => self.vdev(place.vdev())?.asize(HEADER_BYTES_MIN as u64, block.physical_birth()),
-                false => place.asize(),
-            };
             let birth = block.physical_birth();
+            let size = self.own_bytes(place, birth)?;
             self.give_back(place, size, Freed { birth, reuse }).map_err(|error| error.at_address(place))?;
         }
         Ok(())
+    }
+
+    /// Returns the size of the range of a copy. The DVA of a gang header includes its pieces, which have ranges of their
+    /// own.
+    pub(in crate::space) fn own_bytes(&self, place: Dva, birth: Txg) -> Result<u64> {
+        match place.is_gang() {
+            true => Ok(self.vdev(place.vdev())?.asize(HEADER_BYTES_MIN as u64, birth)),
+            false => Ok(place.asize()),
+        }
     }
 
     fn give_back(&self, place: Dva, size: u64, freed: Freed) -> Result<()> {

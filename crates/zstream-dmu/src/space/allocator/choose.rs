@@ -76,9 +76,7 @@ impl State {
 
     /// Returns `true` if special vdevs have more free space than the part that is reserved for metadata.
     fn has_room_for_small(&self) -> bool {
-        let special = || self.of_class(AllocationClass::Special).filter_map(|n| self.tops[n].as_ref());
-        let capacity: u64 = special().map(Top::capacity).sum();
-        let allocated: u64 = special().map(Top::allocated).sum();
+        let (capacity, allocated) = self.usage_of(AllocationClass::Special);
         u128::from(allocated) * 100 < u128::from(capacity) * (100 - SPECIAL_RESERVE_PERCENT)
     }
 
@@ -86,13 +84,19 @@ impl State {
     /// (`ddt_special_over_quota`).
     pub(in crate::space) fn is_table_class_full(&self) -> bool {
         const SPARE_BYTES: u64 = 8 << 30;
-        let of = |class| self.of_class(class).filter_map(|n| self.tops[n].as_ref()).collect::<Vec<_>>();
-        let dedup = of(AllocationClass::Dedup);
-        let tops = if dedup.is_empty() { of(AllocationClass::Special) } else { dedup };
-        let capacity: u64 = tops.iter().map(|top| top.capacity()).sum();
-        let allocated: u64 = tops.iter().map(|top| top.allocated()).sum();
+        let has_dedup = self.of_class(AllocationClass::Dedup).next().is_some();
+        let class = if has_dedup { AllocationClass::Dedup } else { AllocationClass::Special };
+        let (capacity, allocated) = self.usage_of(class);
         let share = (u128::from(capacity) * 85 / 100) as u64;
-        !tops.is_empty() && allocated >= share.max(capacity.saturating_sub(SPARE_BYTES))
+        self.of_class(class).next().is_some() && allocated >= share.max(capacity.saturating_sub(SPARE_BYTES))
+    }
+
+    /// Returns the capacity of the vdevs of a class, and the allocated part of it.
+    fn usage_of(&self, class: AllocationClass) -> (u64, u64) {
+        let tops = self.of_class(class).filter_map(|n| self.tops[n].as_ref());
+        tops.fold((0, 0), |(capacity, allocated), top| {
+            (capacity + top.capacity(), allocated + top.allocated())
+        })
     }
 
     fn of_class(&self, class: AllocationClass) -> impl Iterator<Item = usize> + '_ {

@@ -16,6 +16,12 @@ use crate::volume::{logged_bytes, too_far};
 /// The flag of a file with holes.
 const SPARSE: u64 = 1 << 45;
 
+/// Sets the block size of an object that has one block at most.
+fn set_block_bytes(set: &mut dyn CloneStore, object: ObjectId, bytes: u64) -> Result<()> {
+    let bytes = u32::try_from(bytes).map_err(|_| Error::bad_request(format!("block of {bytes} bytes")))?;
+    Ok(set.set_block_size(object, bytes, 0)?)
+}
+
 impl Writer {
     fn file(&self, set: &dyn CloneStore, object: ObjectId) -> Result<Node> {
         let node = self.node(set, object)?;
@@ -45,9 +51,7 @@ impl Writer {
         }
         let limit = if now > most { now.next_power_of_two() } else { most };
         let bytes = end.min(limit).next_multiple_of(512);
-        let bytes =
-            u32::try_from(bytes).map_err(|_| Error::bad_request(format!("block of {bytes} bytes")))?;
-        Ok(set.set_block_size(object, bytes, 0)?)
+        set_block_bytes(set, object, bytes)
     }
 
     pub(super) fn replay_write(
@@ -131,9 +135,7 @@ impl Writer {
         let node = self.file(set, object)?;
         let info = set.info(object)?;
         if info.block_bytes < block_bytes && info.max_block == BlockId(0) {
-            let bytes = u32::try_from(block_bytes)
-                .map_err(|_| Error::bad_request(format!("block of {block_bytes} bytes")))?;
-            set.set_block_size(object, bytes, 0)?;
+            set_block_bytes(set, object, block_bytes)?;
         }
         let found = set.info(object)?.block_bytes;
         if found != block_bytes || !offset.is_multiple_of(found) {

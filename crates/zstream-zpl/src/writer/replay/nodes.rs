@@ -170,7 +170,7 @@ impl Writer {
         name: &[u8],
         node: &Node,
     ) -> Result<()> {
-        let value = file_type(node)?.number() << 60 | node.object.0;
+        let value = file_type(node)?.entry(node.object);
         ZapMut::open(set, directory)?.add(name, &Value::word(value))?;
         self.recount(set, directory, 1, i64::from(node.is_directory()), false)?;
         let inherited = self.node(set, directory)?.flags & PROJECT_INHERIT;
