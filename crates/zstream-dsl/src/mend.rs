@@ -18,7 +18,6 @@ use std::sync::Arc;
 use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::block::{Block, ReadBlock, Want};
 use zstream_dmu::error::{Error as PoolError, Result as PoolResult};
-
 use zstream_dmu::ids::{BlockId, Bookmark, ObjectId};
 use zstream_dmu::mos::DIRECTORY_OBJECT;
 use zstream_dmu::object_set::ObjectSet as _;
@@ -31,15 +30,13 @@ use zstream_format::phys::{MicroZapEntry, MicroZapHeader};
 
 use crate::error::Result;
 use crate::phys::{DatasetPhys, DirPhys};
+use crate::reader::ORIGIN;
 
 /// The number of objects in a block of dnodes of the MOS.
 const OBJECTS_PER_BLOCK: u64 = 32;
 
 /// The maximum length of a name in a table, with its NUL.
 const NAME_BYTES: usize = MicroZapEntry::LEN - MicroZapEntry::offset_of("name");
-
-/// The hidden filesystem of which every other one is a clone.
-const ORIGIN: &str = "$ORIGIN";
 
 /// A MOS with its tables of names.
 #[non_exhaustive]

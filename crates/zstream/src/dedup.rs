@@ -42,10 +42,11 @@ pub fn prune_dedup(pool: &mut WritablePool, prune: Prune) -> Result<u64> {
     if !has_tables {
         return Err(failed(PoolError::unsupported("pruning tables without the feature fast_dedup").into()));
     }
-    let ages = ages(pool.pool().mos()).map_err(|error| failed(error.into()))?;
     let (before, mut left) = match prune {
         Prune::Older(seconds) => (pool.pool().now().saturating_sub(seconds), u64::MAX),
-        Prune::Percent(percent) => oldest(&ages, percent),
+        Prune::Percent(percent) => {
+            oldest(&ages(pool.pool().mos()).map_err(|error| failed(error.into()))?, percent)
+        }
     };
     let mut done = 0;
     while left > 0 {

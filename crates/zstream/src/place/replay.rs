@@ -73,7 +73,7 @@ pub(crate) fn settings(
 /// The feature of objects with several slots.
 const LARGE_DNODE: &str = "large_dnode";
 
-/// Replays the intent log of a filesystem or volume, if it has records. Calls `seen` with each record that is replayed, and
+/// Replays the intent log of a filesystem or volume, which has records. Calls `seen` with each record that is replayed, and
 /// returns their number. A transaction group is completed when its changes exceed `dirty_bytes`; the last one is not.
 ///
 /// # Errors
@@ -86,9 +86,6 @@ pub(crate) fn replay_head(
     dirty_bytes: usize,
     seen: &mut dyn FnMut(&Record),
 ) -> Result<u64> {
-    if !pool.has_log_records(head)? {
-        return Ok(0);
-    }
     unlock_to_write(pool, head, keys)?;
     let name = pool.dsl().dataset_by_object(head)?.name().to_owned();
     let failed = |source: Cause| Error::Dataset { name: name.clone(), source };

@@ -148,7 +148,9 @@ impl Put {
         };
         unlock_to_write(&mut pool, head, keys)?;
         // The writes of the log precede this one.
-        replay_head(&mut pool, head, keys, DIRTY_BYTES_MAX, &mut |_| {})?;
+        if pool.has_log_records(head)? {
+            replay_head(&mut pool, head, keys, DIRTY_BYTES_MAX, &mut |_| {})?;
+        }
         let before = pool.dsl().dataset_by_object(head)?.objset()?;
         let used = quota::used(&before)?;
         let set = pool.open_head(head)?;
