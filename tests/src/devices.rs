@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use zstream_dmu::device::Device;
+use zstream_dmu::device::{Device, DeviceHints};
 
 /// What is different in a range.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,5 +76,42 @@ impl Device for Patched {
 
     fn len(&self) -> u64 {
         self.len
+    }
+}
+
+/// A device whose discarded ranges have other content, as the generations of a bucket have.
+#[derive(Debug)]
+pub struct Discarding(pub Arc<dyn Device>);
+
+impl Discarding {
+    /// What is read where nothing was written after a discard.
+    const STALE: u8 = 0xdb;
+}
+
+impl Device for Discarding {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, out)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_at(offset, bytes)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.0.flush()
+    }
+
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn hints(&self) -> DeviceHints {
+        let mut hints = self.0.hints();
+        hints.can_discard = true;
+        hints
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.0.write_at(offset, &vec![Self::STALE; usize::try_from(len).unwrap_or(usize::MAX)])
     }
 }

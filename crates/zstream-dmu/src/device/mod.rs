@@ -97,6 +97,10 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// Discards `len` bytes at `offset`, and frees their space. Their content is unspecified until they are written
     /// again.
     ///
+    /// A pool discards what a transaction group frees before it writes the uberblock of that group, and it never
+    /// discards it again. So the space must be kept for the older uberblocks until the flush after the new one: the
+    /// generations of a bucket do so, disks do not.
+    ///
     /// # Errors
     /// Fails like [`write_at`](Self::write_at), and if the device does not support it according to its
     /// [`hints`](Self::hints).
