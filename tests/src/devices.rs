@@ -79,9 +79,14 @@ impl Device for Patched {
     }
 }
 
-/// A device whose discarded ranges have other content, as the generations of a bucket have.
+/// A device whose discarded ranges have other content.
 #[derive(Debug)]
-pub struct Discarding(pub Arc<dyn Device>);
+pub struct Discarding {
+    /// The device below.
+    pub inner: Arc<dyn Device>,
+    /// Whether discards take effect with a flush, as in the generations of a bucket. A pool does not discard otherwise.
+    pub with_flush: bool,
+}
 
 impl Discarding {
     /// What is read where nothing was written after a discard.
@@ -90,28 +95,31 @@ impl Discarding {
 
 impl Device for Discarding {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(offset, out)
+        self.inner.read_at(offset, out)
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_at(offset, bytes)
+        self.inner.write_at(offset, bytes)
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.0.flush()
+        self.inner.flush()
     }
 
     fn len(&self) -> u64 {
-        self.0.len()
+        self.inner.len()
     }
 
     fn hints(&self) -> DeviceHints {
-        let mut hints = self.0.hints();
-        hints.can_discard = true;
+        let mut hints = self.inner.hints();
+        (hints.can_discard, hints.discards_with_flush) = (true, self.with_flush);
         hints
     }
 
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.0.write_at(offset, &vec![Self::STALE; usize::try_from(len).unwrap_or(usize::MAX)])
+        if !self.with_flush {
+            return Err(io::Error::other("an older transaction group may need what is discarded"));
+        }
+        self.inner.write_at(offset, &vec![Self::STALE; usize::try_from(len).unwrap_or(usize::MAX)])
     }
 }

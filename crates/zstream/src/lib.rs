@@ -3,6 +3,7 @@
 
 pub mod check;
 mod control;
+mod copy;
 pub mod create;
 mod datasets;
 mod dedup;
@@ -34,6 +35,7 @@ pub mod text;
 mod verify;
 
 pub use control::{Cancel, Control, Event, Warning, padding_note};
+pub use copy::{CopiedPool, PoolCopy};
 pub use datasets::{
     Destroyed, Held, SnapshotOptions, bookmark, bookmark_names, check_once, clone_snapshot, destroy, hold,
     holds, inherit, promote, redact, release, rename, rename_snapshot, roll_back, set, snapshot,

@@ -169,9 +169,9 @@ impl History {
     pub fn with_features(words: &'static str, ashift: u8, seed: u64, features: &[&str]) -> Self {
         let mut devices = Devices::new();
         let mut new = new_pool(POOL, words, ashift, &mut |word| {
-            let memory: Arc<dyn Device> = Arc::new(MemoryDevice::new(MEMBER_BYTES as usize));
+            let inner: Arc<dyn Device> = Arc::new(MemoryDevice::new(MEMBER_BYTES as usize));
             // What a pool discards is never read again.
-            let device = if seed.is_multiple_of(2) { memory } else { Arc::new(Discarding(memory)) };
+            let device: Arc<dyn Device> = Arc::new(Discarding { inner, with_flush: !seed.is_multiple_of(2) });
             devices.push((word.to_owned(), Arc::clone(&device)));
             (word.to_owned(), device)
         });

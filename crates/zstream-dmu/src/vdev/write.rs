@@ -60,10 +60,10 @@ impl Vdev {
         }
     }
 
-    /// Returns whether ranges of this vdev can be discarded.
+    /// Returns whether ranges of this vdev can be discarded as soon as they are freed, on at least one device.
     pub(crate) fn can_discard(&self) -> bool {
         match &self.kind {
-            Kind::Leaf(device) => device.as_ref().is_some_and(|device| device.hints().can_discard),
+            Kind::Leaf(device) => device.as_ref().is_some_and(|device| discards_with_flush(&**device)),
             Kind::Mirror(children) => children.iter().any(Self::can_discard),
             _ => false,
         }
@@ -72,7 +72,7 @@ impl Vdev {
     /// Discards a range on all devices that support it.
     fn discard(&self, offset: u64, len: u64) -> Result<()> {
         match &self.kind {
-            Kind::Leaf(Some(device)) if device.hints().can_discard => {
+            Kind::Leaf(Some(device)) if discards_with_flush(&**device) => {
                 let at = LEAF_DATA_START + offset;
                 let place = |error| Error::from(error).on_vdev(&self.name).at_offset(at);
                 device.discard(at, len).map_err(place)
@@ -103,6 +103,11 @@ impl Vdev {
             children => children.iter().flat_map(Vdev::leaves).collect(),
         }
     }
+}
+
+fn discards_with_flush(device: &dyn Device) -> bool {
+    let hints = device.hints();
+    hints.can_discard && hints.discards_with_flush
 }
 
 impl VdevTree {
