@@ -180,8 +180,8 @@ Examples:
     Check {
         /// Print one JSON object
         ///
-        /// Keys: pool, ok, blocks, copies, bytes, bad_copies, lost_blocks, damaged (each with in, paths, what,
-        /// object, lost, lost_bytes, blocks), not_listed, unchecked, locked (dataset, root), members (name,
+        /// Keys: pool, ok, blocks, copies, bytes, repeated (further references to the blocks), bad_copies, lost_blocks,
+        /// damaged (each with in, paths, what, object, lost, lost_bytes, blocks), not_listed, unchecked, locked (dataset, root), members (name,
         /// unreadable, wrong), missing, waiting (list, blocks, bytes, complete), checkpoint (txg, blocks).
         #[arg(long)]
         json: bool,
