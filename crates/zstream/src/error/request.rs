@@ -63,6 +63,9 @@ pub enum Request {
     /// A given device is not a member of the new pool, or is given twice.
     #[error("the given devices are not the members of the pool")]
     Devices,
+    /// A policy without a rule would destroy all snapshots.
+    #[error("no policy is given: name what to keep, such as --keep-last 10 or --keep-daily 7")]
+    NoPolicy,
     /// No device is named.
     #[error("no device of the pool is given")]
     NoDevice,
