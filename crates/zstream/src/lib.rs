@@ -46,7 +46,7 @@ pub use place::keys::{load_key, unlock, unlock_to_write};
 pub use place::pool::unsearched;
 pub use place::source::{CHUNK_BYTES, joined, parts};
 pub use place::{Key, KeyFile, Keys, NoKeys, OpenNames, OpenPool, PoolPlace, Secret, Source, StreamPlace};
-pub use put::{Copied, Input, Put, PutOptions, Reflink, split_target};
+pub use put::{Copied, Extent, HostExtents, Input, Put, PutOptions, Reflink, SharedExtents, split_target};
 pub use receive::{ReceiveRequest, Received, Receiver, abort_receive};
 pub use replay::{ReplayOptions, Replayed, replay};
 pub use replicate::{Replicated, Replication};
