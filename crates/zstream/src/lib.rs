@@ -50,7 +50,7 @@ pub use place::pool::unsearched;
 pub use place::source::{CHUNK_BYTES, joined, parts};
 pub use place::{Key, KeyFile, Keys, NoKeys, OpenNames, OpenPool, PoolPlace, Secret, Source, StreamPlace};
 pub use prune::{Keep, Period, Policy, PruneRequest, Pruned, PrunedDataset, Reason, Verdict, Within};
-pub use put::{Copied, Input, Put, PutOptions, Reflink, split_target};
+pub use put::{Copied, Extent, HostExtents, Input, Put, PutOptions, Reflink, SharedExtents, split_target};
 pub use receive::{ReceiveRequest, Received, Receiver, abort_receive};
 pub use replay::{ReplayOptions, Replayed, replay};
 pub use replicate::{Replicated, Replication};
