@@ -16,7 +16,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::commands::{
     bookmark, byteswap, cat, change_key, clone, completions, cp, create, decompress, destroy, dump, extract,
     get, hold, info, join, list, ls, man, pool, prune, put, recompress, recv, redup, rename, resume_token,
-    select, send, set, snapshot, token, verify,
+    select, send, set, snapshot, sync, token, verify,
 };
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
@@ -82,6 +82,7 @@ verbs! {
     Send(send::Args).run(pool);
     #[command(visible_alias = "receive")]
     Recv(recv::Args).run(pool);
+    Sync(sync::Args).run(pool);
     Create(create::Args).run(pool);
     #[command(visible_alias = "snap")]
     Snapshot(snapshot::Args).run(pool);
