@@ -28,5 +28,6 @@ mod rules_raw;
 mod rules_records;
 mod rules_resume;
 mod signals;
+mod synced;
 mod viewed;
 mod volumes;

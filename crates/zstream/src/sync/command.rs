@@ -48,13 +48,10 @@ impl RunningZfs {
     }
 
     /// Runs `zfs WORDS` and returns what it prints.
-    pub(super) fn run(&self, words: &[&str]) -> Result<String> {
-        let mut running = self.start(words, Stdio::null(), Stdio::piped())?;
+    pub(super) fn run(&self, cancel: &Cancel, words: &[&str]) -> Result<String> {
+        let running = self.start(words, Stdio::null(), Stdio::piped())?;
         let mut text = Vec::new();
-        if let Some(mut stdout) = running.child.stdout.take() {
-            stdout.read_to_end(&mut text).map_err(|source| running.failed(source))?;
-        }
-        running.finish()?;
+        running.pass(&mut text, cancel)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 }
@@ -96,26 +93,34 @@ impl Running {
         self.child.stdin.take()
     }
 
-    /// Copies its standard output until it ends. A program that does not write does not hold up `cancel`.
-    pub(super) fn copy(&mut self, out: &mut dyn Write, cancel: &Cancel) -> Result<()> {
+    /// Copies its standard output until it ends, and fails if it failed. It is killed if `out` fails or `cancel` is cancelled.
+    pub(super) fn pass(mut self, out: &mut dyn Write, cancel: &Cancel) -> Result<()> {
+        match self.copy(out, cancel) {
+            Ok(()) => self.finish(),
+            Err(error) => {
+                // It may have ended by itself.
+                drop(self.child.kill());
+                drop(self.child.wait());
+                Err(error)
+            }
+        }
+    }
+
+    fn copy(&mut self, out: &mut dyn Write, cancel: &Cancel) -> Result<()> {
         let Some(mut stdout) = self.child.stdout.take() else { return Ok(()) };
         let mut buffer = vec![0; 1 << 20];
         loop {
             match wait(&stdout, cancel).and_then(|()| stdout.read(&mut buffer)) {
                 Ok(0) => return Ok(()),
-                Ok(length) => out.write_all(&buffer[..length]).map_err(Error::Output)?,
+                // What it wrote so far is passed on, in case that it is interrupted.
+                Ok(length) => {
+                    out.write_all(&buffer[..length]).and_then(|()| out.flush()).map_err(Error::Output)?;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) if cancel.is_cancelled() => return Err(Error::Cancelled),
                 Err(error) => return Err(self.failed(error)),
             }
         }
-    }
-
-    /// Ends it.
-    pub(super) fn kill(mut self) {
-        // It may have ended by itself.
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 
     /// Waits for its end, and fails if it failed.

@@ -31,6 +31,7 @@ pub use self::filter::Filter;
 pub use self::location::{Location, RunningZfs};
 use self::pool::{PoolSource, PoolTarget};
 use self::run::{Pair, Run};
+use self::running::Zfs;
 use self::side::{Source, Target};
 use self::streams::StreamSource;
 use self::transfer::Limiter;
@@ -166,7 +167,9 @@ impl SyncRequest {
             }
             SyncPlace::Streams { .. } if marks => return Err(SyncFault::Unchangeable.into()),
             SyncPlace::Streams { place, dataset } => Box::new(StreamSource::open(&place.paths, dataset)?),
-            SyncPlace::Running(running) => Box::new(running.clone()),
+            SyncPlace::Running(running) => {
+                Box::new(Zfs { at: running.clone(), cancel: control.cancel().clone() })
+            }
         };
         let to: Box<dyn Target + '_> = match target {
             SyncPlace::Pool { place, .. } => {
@@ -176,7 +179,9 @@ impl SyncRequest {
             SyncPlace::Streams { dataset, .. } => {
                 return Err(crate::error::Request::NotWritable(dataset.clone()).into());
             }
-            SyncPlace::Running(running) => Box::new(running.clone()),
+            SyncPlace::Running(running) => {
+                Box::new(Zfs { at: running.clone(), cancel: control.cancel().clone() })
+            }
         };
         self.bring(&*from, &*to, (source.dataset(), target.dataset()), marks, control)
     }
@@ -206,13 +211,12 @@ impl SyncRequest {
         let limiter = Limiter::new(self.bytes_per_second);
         let run = Run { request: self, source, target, limiter, names };
         let (synced, last) = run.all(&pairs, control)?;
-        // Also after an interruption: what the target has then begins the next increment.
+        control.cancel().check()?;
         if marks && !self.dry_run {
             for name in source.mark(&last, self)? {
                 control.event(Event::Sync(SyncNote::Marked { name }));
             }
         }
-        control.cancel().check()?;
         Ok(synced)
     }
 }

@@ -231,7 +231,7 @@ impl Run<'_> {
     }
 
     fn plan(&self, pair: &Pair, target: Option<&Head>, control: &mut Control<'_>) -> Result<Plan> {
-        if let Some(plan) = self.source.own_plan(&pair.source, target, self.request) {
+        if let Some(plan) = self.source.own_plan(&pair.source, (&pair.name, target), self.request) {
             return plan;
         }
         let origin = if target.is_none() { self.origin(&pair.source, control)? } else { None };

@@ -19,6 +19,13 @@ const COLUMNS: [&str; 7] =
 /// A pipe to `zfs receive` is filled in pieces of this size, in bytes.
 const PIECE_BYTES: usize = 1 << 20;
 
+/// A running ZFS, while a synchronization is not cancelled.
+#[derive(Clone, Debug)]
+pub(super) struct Zfs {
+    pub(super) at: RunningZfs,
+    pub(super) cancel: Cancel,
+}
+
 /// Parses what `zfs list -Hp -o COLUMNS` prints.
 pub(super) fn parse(text: &str) -> Result<Vec<Head>, SyncFault> {
     let mut heads: BTreeMap<String, Head> = BTreeMap::new();
@@ -43,7 +50,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Head>, SyncFault> {
     Ok(heads.into_values().filter(|head| !head.name.is_empty()).map(Head::sorted).collect())
 }
 
-impl RunningZfs {
+impl Zfs {
     /// The dataset, or with `recursive` also those below; none if it does not exist.
     fn heads(&self, name: &str, recursive: bool) -> Result<Vec<Head>> {
         let columns = COLUMNS.join(",");
@@ -54,7 +61,7 @@ impl RunningZfs {
             words.extend(["-d", "1"])
         }
         words.push(name);
-        let text = match self.run(&words) {
+        let text = match self.at.run(&self.cancel, &words) {
             Err(Error::Sync(fault)) if is_not_found(&fault) => return Ok(Vec::new()),
             text => text?,
         };
@@ -96,9 +103,9 @@ fn as_strs(words: &[String]) -> Vec<&str> {
     words.iter().map(String::as_str).collect()
 }
 
-impl Source for RunningZfs {
+impl Source for Zfs {
     fn list(&self, recursive: bool, _: &mut Control<'_>) -> Result<Vec<Head>> {
-        self.heads(&self.dataset, recursive)
+        self.heads(&self.at.dataset, recursive)
     }
 
     fn guid(&self, dataset: &str, snapshot: &str, _: &mut Control<'_>) -> Result<Option<u64>> {
@@ -111,9 +118,13 @@ impl Source for RunningZfs {
     }
 
     fn estimate(&self, sending: &Sending, request: &SyncRequest) -> Result<Option<u64>> {
+        if !request.dry_run {
+            // It would take as long as a connection does, for no more than a bar of progress.
+            return Ok(None);
+        }
         let mut words = self.send_words(sending, request);
         words.splice(1..1, ["-n".to_owned(), "-P".to_owned()]);
-        let text = self.run(&as_strs(&words))?;
+        let text = self.at.run(&self.cancel, &as_strs(&words))?;
         let sizes = text.lines().filter_map(|line| line.strip_prefix("size\t"));
         Ok(sizes.last().and_then(|size| size.trim().parse().ok()))
     }
@@ -126,14 +137,7 @@ impl Source for RunningZfs {
         cancel: &Cancel,
     ) -> Result<()> {
         let words = self.send_words(sending, request);
-        let mut running = self.start(&as_strs(&words), Stdio::null(), Stdio::piped())?;
-        match running.copy(out, cancel) {
-            Ok(()) => running.finish(),
-            Err(error) => {
-                running.kill();
-                Err(error)
-            }
-        }
+        self.at.start(&as_strs(&words), Stdio::null(), Stdio::piped())?.pass(out, cancel)
     }
 
     fn mark(&self, snapshots: &[(String, Point)], request: &SyncRequest) -> Result<Vec<String>> {
@@ -144,21 +148,21 @@ impl Source for RunningZfs {
             if let Some(prefix) = &request.bookmark {
                 let marks = super::mark::bookmarks(&head, prefix, point);
                 if let Some(new) = marks.new {
-                    self.run(&["bookmark", &snapshot, &new])?;
+                    self.at.run(&self.cancel, &["bookmark", &snapshot, &new])?;
                     made.push(new);
                 }
                 for old in &marks.old {
-                    self.run(&["destroy", old])?;
+                    self.at.run(&self.cancel, &["destroy", old])?;
                 }
             }
             if let Some(tag) = &request.hold {
                 let held = self.held(&head, tag)?;
                 if !held.contains(&snapshot) && head.snapshots.iter().any(|known| known.guid == point.guid) {
-                    self.run(&["hold", tag, &snapshot])?;
+                    self.at.run(&self.cancel, &["hold", tag, &snapshot])?;
                     made.push(format!("{snapshot} ({tag})"));
                 }
                 for old in held.iter().filter(|old| **old != snapshot) {
-                    self.run(&["release", tag, old])?;
+                    self.at.run(&self.cancel, &["release", tag, old])?;
                 }
             }
         }
@@ -166,7 +170,7 @@ impl Source for RunningZfs {
     }
 }
 
-impl RunningZfs {
+impl Zfs {
     /// The snapshots of a dataset that have a hold.
     fn held(&self, head: &Head, tag: &str) -> Result<Vec<String>> {
         let names: Vec<String> =
@@ -176,7 +180,7 @@ impl RunningZfs {
         for names in names.chunks(500) {
             let words: Vec<&str> =
                 ["holds", "-H"].into_iter().chain(names.iter().map(String::as_str)).collect();
-            for line in self.run(&words)?.lines() {
+            for line in self.at.run(&self.cancel, &words)?.lines() {
                 let mut cells = line.split('\t');
                 if let (Some(name), Some(of)) = (cells.next(), cells.next())
                     && of == tag
@@ -189,7 +193,7 @@ impl RunningZfs {
     }
 }
 
-impl Target for RunningZfs {
+impl Target for Zfs {
     fn is_serial(&self) -> bool {
         false
     }
@@ -212,7 +216,7 @@ impl Target for RunningZfs {
         request.set.iter().for_each(|set| words.extend(["-o", set]));
         request.exclude_properties.iter().for_each(|name| words.extend(["-x", name]));
         words.push(name);
-        let mut running = self.start(&words, Stdio::piped(), Stdio::null())?;
+        let mut running = self.at.start(&words, Stdio::piped(), Stdio::null())?;
         let stdin = running.stdin();
         let copied = stdin.map_or(Ok(()), |mut stdin| pump(stream, &mut stdin, control));
         // The end of its input: what was received is kept if it is not whole.
@@ -233,7 +237,7 @@ impl Target for RunningZfs {
     }
 
     fn discard(&self, name: &str) -> Result<()> {
-        self.run(&["receive", "-A", name]).map(drop)
+        self.at.run(&self.cancel, &["receive", "-A", name]).map(drop)
     }
 }
 

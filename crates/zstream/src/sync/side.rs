@@ -44,7 +44,12 @@ pub(crate) trait Source: Sync {
     fn list(&self, recursive: bool, control: &mut Control<'_>) -> Result<Vec<Head>>;
 
     /// Makes the plan for one of its datasets, if it is not the usual one.
-    fn own_plan(&self, _: &Head, _: Option<&Head>, _: &SyncRequest) -> Option<Result<Plan>> {
+    fn own_plan(
+        &self,
+        _source: &Head,
+        _target: (&str, Option<&Head>),
+        _request: &SyncRequest,
+    ) -> Option<Result<Plan>> {
         None
     }
 

@@ -75,8 +75,7 @@ impl StreamSource {
 }
 
 /// The streams that continue a target, one after the other.
-fn chain(stored: &[Stored], source: &Head, target: Option<&Head>) -> Result<Plan, SyncFault> {
-    let snapshots = target.map_or(&[][..], |head| &head.snapshots[..]);
+fn chain(stored: &[Stored], source: &Head, target: &str, snapshots: &[Point]) -> Result<Plan, SyncFault> {
     let of_source = || stored.iter().filter(|stored| stored.dataset == source.name);
     let is_known = |guid: u64| snapshots.iter().any(|point| point.guid == guid);
     let mut from = snapshots.last().map(|point| format!("@{}", point.name));
@@ -101,7 +100,7 @@ fn chain(stored: &[Stored], source: &Head, target: Option<&Head>) -> Result<Plan
         (_, Some(missing)) => Err(SyncFault::Gap {
             from: source.name.clone(),
             snapshot: missing.point.name.clone(),
-            target: target.map_or_else(String::new, |head| head.name.clone()),
+            target: target.to_owned(),
         }),
     }
 }
@@ -128,23 +127,26 @@ impl Source for StreamSource {
         Ok(None)
     }
 
-    fn own_plan(&self, source: &Head, target: Option<&Head>, request: &SyncRequest) -> Option<Result<Plan>> {
-        let Some(target) = target else {
-            return Some(chain(&self.stored, source, None).map_err(Error::from));
-        };
-        if target.token.is_some() {
+    fn own_plan(
+        &self,
+        source: &Head,
+        (name, target): (&str, Option<&Head>),
+        request: &SyncRequest,
+    ) -> Option<Result<Plan>> {
+        if target.is_some_and(|target| target.token.is_some()) {
             return Some(match request.force {
                 true => Ok(Plan::Discard),
                 false => {
-                    let (from, target) = (source.name.clone(), target.name.clone());
+                    let (from, target) = (source.name.clone(), name.to_owned());
                     Err(SyncFault::OtherReceive { from, target }.into())
                 }
             });
         }
-        if target.snapshots.is_empty() && !request.force {
-            return Some(Err(SyncFault::Occupied { target: target.name.clone() }.into()));
+        if target.is_some_and(|target| target.snapshots.is_empty()) && !request.force {
+            return Some(Err(SyncFault::Occupied { target: name.to_owned() }.into()));
         }
-        Some(chain(&self.stored, source, Some(target)).map_err(Error::from))
+        let snapshots = target.map_or(&[][..], |head| &head.snapshots);
+        Some(chain(&self.stored, source, name, snapshots).map_err(Error::from))
     }
 
     fn estimate(&self, sending: &Sending, _: &SyncRequest) -> Result<Option<u64>> {

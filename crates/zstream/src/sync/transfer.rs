@@ -1,6 +1,6 @@
 //! A stream on its way from the source to the target, in bounded memory and with a limit of its speed.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -84,9 +84,13 @@ pub(super) fn transfer(
     let mut stream = Limited { source: reader.cancelled_by(&cancel), limiter, cancel: &cancel, bytes: 0 };
     let (sent, received) = thread::scope(|scope| {
         let send = || {
-            source.send(sending, request, &mut writer, &stop)?;
-            writer.finish();
-            Ok(())
+            let sent = source.send(sending, request, &mut writer, &stop);
+            match &sent {
+                Ok(()) => writer.finish(),
+                // What was sent until then can be kept.
+                Err(_) => drop(writer.flush()),
+            }
+            sent
         };
         let send = thread::Builder::new().name("send".to_owned()).spawn_scoped(scope, send);
         let send = send.map_err(Error::Thread)?;
