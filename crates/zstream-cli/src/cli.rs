@@ -32,7 +32,8 @@ use crate::pool::PoolOptions;
 Exit codes:
   0  done
   1  the input is invalid or the operation failed; standard error names the cause and the location
-  2  usage error (verbs that OpenZFS's zstream also has use its codes)")]
+  2  usage error (verbs that OpenZFS's zstream also has use its codes)
+  3  `sync --dry-run` found something to send")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pool: PoolOptions,

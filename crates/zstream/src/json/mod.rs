@@ -32,7 +32,7 @@
 //! | `error` | `null`, or an object: `kind`, `message`, `offset`, `record` (its number), `record_type`, `expected`, `found` (strings or `null`), `snapshot` |
 //! | `warnings` | a list of objects: `kind`, `message`, `offset`, `record`, `record_type`, `count` |
 //!
-//! # [`prune`]
+//! # [`prune()`]
 //!
 //! ```text
 //! { dry_run, destroyed, freed_bytes,

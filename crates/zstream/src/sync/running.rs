@@ -125,8 +125,8 @@ impl Source for Zfs {
         let mut words = self.send_words(sending, request);
         words.splice(1..1, ["-n".to_owned(), "-P".to_owned()]);
         let text = self.at.run(&self.cancel, &as_strs(&words))?;
-        let sizes = text.lines().filter_map(|line| line.strip_prefix("size\t"));
-        Ok(sizes.last().and_then(|size| size.trim().parse().ok()))
+        let mut sizes = text.lines().filter_map(|line| line.strip_prefix("size\t"));
+        Ok(sizes.next_back().and_then(|size| size.trim().parse().ok()))
     }
 
     fn send(

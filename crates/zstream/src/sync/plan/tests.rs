@@ -176,7 +176,7 @@ proptest! {
             }
             Ok(Plan::UpToDate(None)) => prop_assert!(source.snapshots.is_empty()),
             Ok(other) => prop_assert!(false, "{:?}", other),
-            Err(SyncFault::Diverged { .. }) => prop_assert!(!force && own || !force && had.len() > 1),
+            Err(SyncFault::Diverged { .. }) => prop_assert!(!force && (own || had.len() > 1)),
             Err(SyncFault::Occupied { .. }) => prop_assert!(had.is_empty() && !force),
             Err(SyncFault::NothingInCommon { .. }) => {
                 prop_assert!(had.iter().all(|point| source.with_guid(point.guid).is_none()));
