@@ -29,5 +29,6 @@ mod rules_records;
 mod rules_resume;
 mod signals;
 mod synced;
+mod synced_history;
 mod viewed;
 mod volumes;

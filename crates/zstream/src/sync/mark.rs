@@ -5,7 +5,10 @@ use super::state::{Head, Point};
 /// The bookmarks of a dataset to create and destroy: full names.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Marks {
+    /// One that has the name of the new one, for another snapshot: it goes first.
+    pub(super) stale: Option<String>,
     pub(super) new: Option<String>,
+    /// Those that go when the new one is there.
     pub(super) old: Vec<String>,
 }
 
@@ -22,10 +25,11 @@ pub(super) fn bookmarks(head: &Head, prefix: &str, last: &Point) -> Marks {
     }
     let is_old = |mark: &&Point| {
         let is_ours = mark.name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('_'));
-        is_ours && !is_there(mark) && mark.txg <= last.txg
+        is_ours && mark.name != wanted && mark.txg <= last.txg
     };
+    let stale = head.bookmarks.iter().find(|mark| mark.name == wanted && !is_there(mark));
     let old: Vec<String> = head.bookmarks.iter().filter(is_old).map(|mark| full(&mark.name)).collect();
-    Marks { new: (!exists).then(|| full(&wanted)), old }
+    Marks { stale: stale.map(|mark| full(&mark.name)), new: (!exists).then(|| full(&wanted)), old }
 }
 
 #[cfg(test)]
@@ -47,6 +51,10 @@ mod tests {
         assert_eq!(marks(&head, &point("b", 2)), ("p/f#nas_b".into(), "p/f#nas_a".into()));
         head.bookmarks.push(point("nas_b", 2));
         assert_eq!(marks(&head, &point("b", 2)), (String::new(), "p/f#nas_a".into()));
+        // A snapshot of that name was there before.
+        head.snapshots.push(Point { guid: 7, ..point("b", 7) });
+        let again = bookmarks(&head, "nas", &point("b", 7));
+        assert_eq!((again.stale.as_deref(), again.new.as_deref()), (Some("p/f#nas_b"), Some("p/f#nas_b")));
         // The snapshot is gone: its bookmark stays.
         assert_eq!(marks(&head, &point("x", 9)), (String::new(), String::new()));
     }

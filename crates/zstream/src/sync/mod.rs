@@ -153,11 +153,10 @@ impl SyncRequest {
         keys: &(dyn Keys + Sync),
         control: &mut Control<'_>,
     ) -> Result<Synced> {
-        let marks = self.bookmark.is_some() || self.hold.is_some();
         let mut other = None;
         let from: Box<dyn Source + '_> = match source {
             SyncPlace::Pool { place, dataset } => {
-                if marks {
+                if self.has_marks() {
                     place.check_writable()?;
                 }
                 let open = place.open(Some(dataset), control)?;
@@ -165,7 +164,7 @@ impl SyncRequest {
                 let (place, dataset, command) = (place.clone(), dataset.clone(), command.to_owned());
                 Box::new(PoolSource { place, open, dataset, keys, command })
             }
-            SyncPlace::Streams { .. } if marks => return Err(SyncFault::Unchangeable.into()),
+            SyncPlace::Streams { .. } if self.has_marks() => return Err(SyncFault::Unchangeable.into()),
             SyncPlace::Streams { place, dataset } => Box::new(StreamSource::open(&place.paths, dataset)?),
             SyncPlace::Running(running) => {
                 Box::new(Zfs { at: running.clone(), cancel: control.cancel().clone() })
@@ -183,7 +182,12 @@ impl SyncRequest {
                 Box::new(Zfs { at: running.clone(), cancel: control.cancel().clone() })
             }
         };
-        self.bring(&*from, &*to, (source.dataset(), target.dataset()), marks, control)
+        self.bring(&*from, &*to, (source.dataset(), target.dataset()), control)
+    }
+
+    /// True if bookmarks or holds are kept at the source.
+    fn has_marks(&self) -> bool {
+        self.bookmark.is_some() || self.hold.is_some()
     }
 
     fn bring(
@@ -191,7 +195,6 @@ impl SyncRequest {
         source: &dyn Source,
         target: &dyn Target,
         (from, to): (&str, &str),
-        marks: bool,
         control: &mut Control<'_>,
     ) -> Result<Synced> {
         let heads = source.list(self.recursive, control)?;
@@ -211,12 +214,13 @@ impl SyncRequest {
         let limiter = Limiter::new(self.bytes_per_second);
         let run = Run { request: self, source, target, limiter, names };
         let (synced, last) = run.all(&pairs, control)?;
-        control.cancel().check()?;
-        if marks && !self.dry_run {
+        // Also after an interruption: what the target has then begins the next increment.
+        if self.has_marks() && !self.dry_run {
             for name in source.mark(&last, self)? {
                 control.event(Event::Sync(SyncNote::Marked { name }));
             }
         }
+        control.cancel().check()?;
         Ok(synced)
     }
 }

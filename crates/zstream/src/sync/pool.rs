@@ -110,7 +110,7 @@ impl Source for PoolSource<'_> {
         heads(&self.open, &self.dataset, recursive)
     }
 
-    fn guid(&self, dataset: &str, snapshot: &str, _: &mut Control<'_>) -> Result<Option<u64>> {
+    fn guid(&self, dataset: &str, snapshot: &str) -> Result<Option<u64>> {
         Ok(Some(self.open.dsl.dataset(&format!("{dataset}@{snapshot}"))?.phys().guid.0))
     }
 
@@ -137,7 +137,7 @@ impl Source for PoolSource<'_> {
             if let Some(prefix) = &request.bookmark {
                 let marks = super::mark::bookmarks(&head, prefix, last);
                 new.extend(marks.new.map(|new| (snapshot.clone(), new)));
-                old.extend(marks.old);
+                old.extend(marks.stale.into_iter().chain(marks.old));
             }
             let Some(tag) = &request.hold else { continue };
             for point in &head.snapshots {
@@ -154,9 +154,9 @@ impl Source for PoolSource<'_> {
         }
         let tag = request.hold.as_deref().unwrap_or_default();
         self.place.change(&self.dataset, &self.command, |pool| {
-            new.iter().try_for_each(|(snapshot, new)| bookmark(pool, snapshot, new))?;
             let reach = zstream_dsl::write::Reach::default();
             old.iter().try_for_each(|old| destroy(pool, old, reach, false).map(drop))?;
+            new.iter().try_for_each(|(snapshot, new)| bookmark(pool, snapshot, new))?;
             held.iter().try_for_each(|name| hold(pool, tag, std::slice::from_ref(name), false))?;
             freed.iter().try_for_each(|name| release(pool, tag, std::slice::from_ref(name), false))
         })?;

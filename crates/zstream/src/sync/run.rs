@@ -104,7 +104,9 @@ impl Run<'_> {
                     }
                     Err(error) => {
                         synced.failed += 1;
-                        if pair.target.is_none() {
+                        marks.extend(self.reached(pair).map(|last| (pair.source.name.clone(), last)));
+                        // Nothing is received below a dataset that is missing or partial.
+                        if pair.target.as_ref().is_none_or(|head| head.snapshots.is_empty()) {
                             failed.insert(pair.name.clone());
                         }
                         let (source, target) = (pair.source.name.clone(), pair.name.clone());
@@ -178,7 +180,7 @@ impl Run<'_> {
         let mut done = Done::default();
         for _ in 0..ROUNDS_MAX {
             control.cancel().check()?;
-            match self.plan(pair, target.as_ref(), control)? {
+            match self.plan(pair, target.as_ref())? {
                 Plan::UpToDate(last) => {
                     done.last.clone_from(&last);
                     if !done.is_behind {
@@ -195,7 +197,7 @@ impl Run<'_> {
                         continue;
                     }
                     self.target.discard(&pair.name)?;
-                    target = self.again(pair, control)?;
+                    target = self.again(&pair.name)?;
                 }
                 Plan::Resume { token, to } => {
                     self.stream(
@@ -206,7 +208,7 @@ impl Run<'_> {
                     )?;
                     target = match self.request.dry_run {
                         true => target.map(|head| with(head, to)),
-                        false => self.again(pair, control)?,
+                        false => self.again(&pair.name)?,
                     };
                     if target.as_ref().and_then(|head| head.token.as_ref()) == Some(&token) {
                         return Err(SyncFault::Stuck { target: pair.name.clone() }.into());
@@ -225,28 +227,39 @@ impl Run<'_> {
         Err(SyncFault::Stuck { target: pair.name.clone() }.into())
     }
 
-    /// The present state of the target.
-    fn again(&self, pair: &Pair, control: &mut Control<'_>) -> Result<Option<Head>> {
-        Ok(self.target.list(&pair.name, false, control)?.into_iter().next())
+    /// The last snapshot that the target has after an error, if that is to be marked.
+    fn reached(&self, pair: &Pair) -> Option<Point> {
+        if !self.request.has_marks() || self.request.dry_run {
+            return None;
+        }
+        // The error itself is reported; one of this is another consequence of the same.
+        let last = self.again(&pair.name).ok()??.snapshots.pop()?;
+        pair.source.with_guid(last.guid).map(|known| known.point.clone())
     }
 
-    fn plan(&self, pair: &Pair, target: Option<&Head>, control: &mut Control<'_>) -> Result<Plan> {
+    /// The present state of the target.
+    fn again(&self, name: &str) -> Result<Option<Head>> {
+        // What there is to warn of was reported when the target was listed.
+        Ok(self.target.list(name, false, &mut Control::new())?.into_iter().next())
+    }
+
+    fn plan(&self, pair: &Pair, target: Option<&Head>) -> Result<Plan> {
         if let Some(plan) = self.source.own_plan(&pair.source, (&pair.name, target), self.request) {
             return plan;
         }
-        let origin = if target.is_none() { self.origin(&pair.source, control)? } else { None };
+        let origin = if target.is_none() { self.origin(&pair.source)? } else { None };
         let is_wanted = |short: &str| self.request.filter.has_snapshot(&pair.source.name, short);
         let SyncRequest { force, latest_only, .. } = *self.request;
         Ok(plan(&pair.source, target, origin, Rules { force, latest_only, is_wanted: &is_wanted })?)
     }
 
     /// The origin of a clone, if the target has it.
-    fn origin(&self, source: &Head, control: &mut Control<'_>) -> Result<Option<(String, u64)>> {
+    fn origin(&self, source: &Head) -> Result<Option<(String, u64)>> {
         let Some(origin) = &source.origin else { return Ok(None) };
         let (dataset, short) = origin.split_once('@').unwrap_or_default();
         let Some(name) = self.names.get(dataset) else { return Ok(None) };
-        let Some(guid) = self.source.guid(dataset, short, control)? else { return Ok(None) };
-        let there = self.target.list(name, false, control)?;
+        let Some(guid) = self.source.guid(dataset, short)? else { return Ok(None) };
+        let there = self.again(name)?;
         let has = there.iter().flat_map(|head| &head.snapshots).any(|point| point.guid == guid);
         Ok(has.then(|| (origin.clone(), guid)))
     }

@@ -108,7 +108,7 @@ impl Source for Zfs {
         self.heads(&self.at.dataset, recursive)
     }
 
-    fn guid(&self, dataset: &str, snapshot: &str, _: &mut Control<'_>) -> Result<Option<u64>> {
+    fn guid(&self, dataset: &str, snapshot: &str) -> Result<Option<u64>> {
         let heads = self.heads(dataset, false)?;
         Ok(heads
             .iter()
@@ -142,27 +142,32 @@ impl Source for Zfs {
 
     fn mark(&self, snapshots: &[(String, Point)], request: &SyncRequest) -> Result<Vec<String>> {
         let mut made = Vec::new();
+        // Also after an interruption.
+        let this = Self { cancel: Cancel::new(), ..self.clone() };
         for (name, point) in snapshots {
-            let Some(head) = self.heads(name, false)?.into_iter().next() else { continue };
+            let Some(head) = this.heads(name, false)?.into_iter().next() else { continue };
             let snapshot = format!("{name}@{}", point.name);
             if let Some(prefix) = &request.bookmark {
                 let marks = super::mark::bookmarks(&head, prefix, point);
+                if let Some(stale) = marks.stale {
+                    this.at.run(&this.cancel, &["destroy", &stale])?;
+                }
                 if let Some(new) = marks.new {
-                    self.at.run(&self.cancel, &["bookmark", &snapshot, &new])?;
+                    this.at.run(&this.cancel, &["bookmark", &snapshot, &new])?;
                     made.push(new);
                 }
                 for old in &marks.old {
-                    self.at.run(&self.cancel, &["destroy", old])?;
+                    this.at.run(&this.cancel, &["destroy", old])?;
                 }
             }
             if let Some(tag) = &request.hold {
-                let held = self.held(&head, tag)?;
+                let held = this.held(&head, tag)?;
                 if !held.contains(&snapshot) && head.snapshots.iter().any(|known| known.guid == point.guid) {
-                    self.at.run(&self.cancel, &["hold", tag, &snapshot])?;
+                    this.at.run(&this.cancel, &["hold", tag, &snapshot])?;
                     made.push(format!("{snapshot} ({tag})"));
                 }
                 for old in held.iter().filter(|old| **old != snapshot) {
-                    self.at.run(&self.cancel, &["release", tag, old])?;
+                    this.at.run(&this.cancel, &["release", tag, old])?;
                 }
             }
         }

@@ -54,7 +54,7 @@ pub(crate) trait Source: Sync {
     }
 
     /// The guid of a snapshot.
-    fn guid(&self, dataset: &str, snapshot: &str, control: &mut Control<'_>) -> Result<Option<u64>>;
+    fn guid(&self, dataset: &str, snapshot: &str) -> Result<Option<u64>>;
 
     /// The approximate number of bytes of a stream, if that is known.
     fn estimate(&self, sending: &Sending, request: &SyncRequest) -> Result<Option<u64>>;

@@ -123,7 +123,7 @@ impl Source for StreamSource {
         Ok(heads)
     }
 
-    fn guid(&self, _: &str, _: &str, _: &mut Control<'_>) -> Result<Option<u64>> {
+    fn guid(&self, _: &str, _: &str) -> Result<Option<u64>> {
         Ok(None)
     }
 
