@@ -32,6 +32,8 @@ mod replay;
 mod replicate;
 pub mod rescue;
 mod send;
+pub mod sync;
+mod synced;
 pub mod text;
 mod verify;
 
@@ -43,7 +45,9 @@ pub use datasets::{
     snapshot_with,
 };
 pub use dedup::{Prune, prune_dedup};
-pub use error::{Cause, EncryptionFault, Error, OtherError, PutFault, ReceiveError, Request, Result};
+pub use error::{
+    Cause, EncryptionFault, Error, OtherError, PutFault, ReceiveError, Request, Result, SyncFault,
+};
 pub use files::{ListOptions, Listed, list_files};
 pub use place::keys::{load_key, unlock, unlock_to_write};
 pub use place::pool::unsearched;
@@ -55,6 +59,7 @@ pub use receive::{ReceiveRequest, Received, Receiver, abort_receive};
 pub use replay::{ReplayOptions, Replayed, replay};
 pub use replicate::{Replicated, Replication};
 pub use send::Sender;
+pub use synced::{SyncNote, SyncStream, Synced};
 pub use verify::{VerifyingWriter, advice, verify};
 pub use zstream_format::errno::Errno;
 pub use zstream_send::request::Request as SendRequest;
