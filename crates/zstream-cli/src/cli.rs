@@ -15,8 +15,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
     bookmark, byteswap, cat, change_key, clone, completions, cp, create, decompress, destroy, dump, extract,
-    get, hold, info, join, list, ls, man, pool, put, recompress, recv, redup, rename, resume_token, select,
-    send, set, snapshot, token, verify,
+    get, hold, info, join, list, ls, man, pool, prune, put, recompress, recv, redup, rename, resume_token,
+    select, send, set, snapshot, token, verify,
 };
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
@@ -90,6 +90,7 @@ verbs! {
     Rollback(destroy::Rollback).run(pool);
     Rename(rename::Args).run(pool);
     Destroy(destroy::Args).run(pool);
+    Prune(prune::Args).run(pool);
     Bookmark(bookmark::Args).run(pool);
     Redact(bookmark::Redact).run(pool);
     /// Adds a hold to snapshots, which prevents their destruction

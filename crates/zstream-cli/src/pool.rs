@@ -99,6 +99,11 @@ impl WantedTxg {
 }
 
 impl PoolOptions {
+    /// True if the devices are given before the verb.
+    pub(crate) fn has_devices(&self) -> bool {
+        !self.devices.is_empty()
+    }
+
     /// The streams to read instead of a pool.
     pub(crate) fn streams(&self) -> Option<StreamPlace> {
         if self.streams.is_empty() {

@@ -4,6 +4,7 @@ mod check;
 mod check_sweep;
 mod cloned;
 mod commit;
+mod copied;
 mod copies;
 mod created_pools;
 mod crypt;

@@ -47,7 +47,7 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "zstream",
         "layers text error control mapped pipe place files dump edits info describe rescue dedup pools list create keys replay put extract \
-         check progress json datasets quotas receive send verify replicate",
+         copy check progress prune json datasets quotas receive send verify replicate",
     ),
     (
         "zstream-cli",

@@ -21,6 +21,7 @@ pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod pool;
 pub(crate) mod pool_create;
+pub(crate) mod prune;
 pub(crate) mod put;
 pub(crate) mod recompress;
 pub(crate) mod recv;

@@ -47,6 +47,11 @@ impl Shared {
             return Ok(None);
         }
         state.is_changed = false;
+        if std::mem::take(&mut state.has_labels) {
+            for discarded in std::mem::take(&mut state.discards).iter() {
+                state.map.discard(discarded.address, discarded.end());
+            }
+        }
         let pieces = state.overlay.take_all();
         let payloads = self.seal(&mut state, writer, pieces);
         let (base, rooted) = state.map.freeze();

@@ -10,6 +10,9 @@
 //!
 //! These invariants hold: the record of a generation is stored after all objects that it refers to; an object has the
 //! bytes of one page of the map only; after an error of an upload or a commit every later write and flush fails.
+//!
+//! A pool discards what a transaction group frees before it writes the uberblock of that group, and the uberblock before
+//! it refers to what is discarded. Therefore discards belong to the first generation with changed labels after them.
 
 mod cache;
 mod commit;
@@ -30,7 +33,7 @@ use self::cache::Cache;
 use self::labels::Labels;
 use self::overlay::Overlay;
 use crate::format::{Extent, Generation, Geometry, Kind, ObjectId};
-use crate::map::{Map, Pages, Part, Rooted};
+use crate::map::{Extents, Map, Pages, Part, Rooted};
 use crate::store::Store;
 
 /// The sizes of buffers and other limits of an open device.
@@ -88,8 +91,12 @@ struct State {
     /// The objects that are being uploaded.
     pending: HashMap<ObjectId, Bytes>,
     pending_bytes: u64,
-    /// Something was changed since the last commit began.
+    /// The ranges to discard in the next commit with changed labels.
+    discards: Extents,
+    /// Something was written since the last commit began.
     is_changed: bool,
+    /// Labels were written since then.
+    has_labels: bool,
     failed: Option<(ErrorKind, String)>,
     /// The newest generation, and its writer.
     generation: u64,
@@ -144,7 +151,9 @@ impl ObjectDevice {
             map: Map::new(changes, rooted),
             pending: HashMap::new(),
             pending_bytes: 0,
+            discards: Extents::default(),
             is_changed: false,
+            has_labels: false,
             failed: None,
             generation: number,
             generation_writer: generation.writer,
@@ -273,7 +282,7 @@ impl Device for ObjectDevice {
             Some(label) => {
                 let mut state = self.shared.state();
                 state.labels.write(label, &bytes[range]);
-                state.is_changed = true;
+                (state.is_changed, state.has_labels) = (true, true);
                 Ok(())
             }
             None => self.write(writer, at, &bytes[range]),
@@ -297,6 +306,7 @@ impl Device for ObjectDevice {
         hints.latency =
             if self.shared.store.is_remote() { Duration::from_millis(30) } else { Duration::ZERO };
         hints.can_discard = self.shared.writer.is_some();
+        hints.discards_with_flush = true;
         hints
     }
 
@@ -312,8 +322,7 @@ impl Device for ObjectDevice {
             // Labels are never worth a discard.
             if label.is_none() {
                 state.overlay.remove(at, to);
-                state.map.discard(at, to);
-                state.is_changed = true;
+                state.discards.insert(Extent { address: at, bytes: to - at, at: None });
             }
             at = to;
         }

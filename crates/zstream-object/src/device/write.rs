@@ -23,6 +23,7 @@ impl ObjectDevice {
         }
         state.check()?;
         state.is_changed = true;
+        state.discards.remove(address, address + bytes.len() as u64);
         let mut payloads = Vec::new();
         for chunk in state.overlay.write(address, bytes) {
             let pieces = state.overlay.take_chunk(chunk);

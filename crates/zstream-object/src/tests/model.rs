@@ -26,13 +26,18 @@ fn a_device_is_an_array_of_bytes() {
                     }
                     is_changed = false;
                 }
+                // The group of a pool: the content is unspecified before the flush with the labels.
                 2 => {
                     device.discard(from, bytes).unwrap();
+                    device.write_at(9, &[step as u8]).unwrap();
+                    device.flush().unwrap();
                     for (at, byte) in part.clone().zip(&mut plain[part]) {
                         let is_label = (at as u64) < START || at as u64 >= DEVICE_BYTES - (512 << 10);
                         *byte = if is_label { *byte } else { 0 };
                     }
-                    is_changed |= from + bytes > START && from < DEVICE_BYTES - (512 << 10);
+                    plain[9] = step as u8;
+                    generations.push((generations.len() as u64 + 1, plain.clone()));
+                    is_changed = false;
                 }
                 3 if !is_changed => {
                     drop(device);
@@ -92,4 +97,27 @@ fn a_device_says_what_it_cannot_do() {
     drop(device);
     opener.remove(Path::new(URL)).unwrap();
     assert_eq!(kind(Mode::Read), std::io::ErrorKind::NotFound);
+}
+
+/// What the old uberblock refers to is not lost before the new one is there.
+#[test]
+fn a_discard_waits_for_the_labels() {
+    let store = memory();
+    let opener = places(Arc::clone(&store));
+    let device = open(&opener, CREATE).unwrap();
+    let byte = |expected: [u8; 2], when: &str| {
+        let mut out = [9; 2];
+        open(&places(Arc::clone(&store)), Mode::Read).unwrap().read_at(START + 1, &mut out).unwrap();
+        assert_eq!(out, expected, "{when}");
+    };
+    device.write_at(START, &[1; 4]).unwrap();
+    device.flush().unwrap();
+    device.discard(START, 3).unwrap();
+    device.write_at(START + 9, &[2]).unwrap();
+    device.flush().unwrap();
+    byte([1, 1], "before the labels");
+    device.write_at(START + 2, &[5]).unwrap();
+    device.write_at(0, &[3]).unwrap();
+    device.flush().unwrap();
+    byte([0, 5], "with the labels, and what was written again");
 }

@@ -31,11 +31,20 @@
 //! | `streams`, `snapshots` | how many whole ones there are |
 //! | `error` | `null`, or an object: `kind`, `message`, `offset`, `record` (its number), `record_type`, `expected`, `found` (strings or `null`), `snapshot` |
 //! | `warnings` | a list of objects: `kind`, `message`, `offset`, `record`, `record_type`, `count` |
+//!
+//! # [`prune`]
+//!
+//! ```text
+//! { dry_run, destroyed, freed_bytes,
+//!   datasets: [ { dataset, snapshots: [ { snapshot, guid, creation, keep, reasons: [ "daily snapshot", ... ], freed_bytes } ] } ] }
+//! ```
 
 mod pool;
+mod prune;
 mod stream;
 mod zfs;
 
 pub use self::pool::{check, group, pool};
+pub use self::prune::prune;
 pub use self::stream::{ignored, not_opened, received, resume, summary, tree_change, verdict};
 pub use self::zfs::{JsonProperty, PoolMember, datasets, pool_properties};
