@@ -30,7 +30,10 @@ pub(crate) fn opener(storage: &Storage) -> Result<Arc<dyn OpenDevice>, Failure> 
 
 /// Returns the opener.
 #[cfg(not(feature = "object"))]
-pub(crate) fn opener(_: &Storage) -> Result<Arc<dyn OpenDevice>, Failure> {
+pub(crate) fn opener(storage: &Storage) -> Result<Arc<dyn OpenDevice>, Failure> {
+    if storage.chunk_bytes.is_some() {
+        return Err(Failure::usage("this build of zstream has no object storage"));
+    }
     Ok(Arc::new(zstream_dmu::device::Files))
 }
 

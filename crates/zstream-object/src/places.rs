@@ -12,7 +12,7 @@ use zstream_dmu::Random;
 use zstream_dmu::device::{Device, EntryKind, Files, Mode, OpenDevice};
 
 use crate::device::{Limits, ObjectDevice};
-use crate::format::{Generation, Geometry, Kind, Table};
+use crate::format::{Generation, Geometry, Kind, ObjectId, Table, generation_of};
 use crate::history;
 use crate::store::{Location, Patience, Put, Requests, Store, is_url};
 
@@ -225,9 +225,13 @@ impl Places {
     /// Removes all objects of a pool, the generations first.
     fn remove_url(&self, url: &str) -> io::Result<()> {
         let (location, store) = self.store(url, false)?;
-        for folder in ["gen", Kind::Data.folder(), Kind::Map.folder()] {
-            let listed = store.list(folder, usize::MAX)?;
-            store.delete(listed.into_iter().map(|listed| format!("{folder}/{}", listed.name)).collect())?;
+        for folder in std::iter::once("gen").chain(Kind::ALL.map(Kind::folder)) {
+            let listed = store.list(folder, usize::MAX)?.into_iter().map(|listed| listed.name);
+            let is_ours = |name: &String| match Kind::ALL.into_iter().find(|kind| kind.folder() == folder) {
+                Some(kind) => ObjectId::of_name(kind, name).is_some(),
+                None => generation_of(name).is_some(),
+            };
+            store.delete(listed.filter(is_ours).map(|name| format!("{folder}/{name}")).collect())?;
             if let Some(directory) = location.directory() {
                 // It may have files of others.
                 let _ = std::fs::remove_dir(directory.join(folder));

@@ -4,8 +4,8 @@
 //! GenerationHeader | label_blocks x (number u32 | 4096 bytes) | table of the changes | dead x StoredId
 //! ```
 //!
-//! The *label regions* are the first 4.5 MiB of the device (labels 0 and 1, boot area) and the last 512 KiB (labels 2
-//! and 3), in this order. They lie in the record itself, as blocks of 4 KiB; those that are not there are zeros.
+//! The *label regions* are the first 4.5 MiB of the device (labels 0 and 1, boot area) and the last two labels of 256 KiB
+//! with all that follows them, in this order. They lie in the record itself, as blocks of 4 KiB; those that are not there are zeros.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -57,10 +57,13 @@ const MAGIC: &[u8; 8] = b"zstrmgen";
 pub(crate) const LABEL_FRONT_BYTES: u64 = (4 << 20) + (512 << 10);
 
 /// The size of the labels at the end of the device.
-pub(crate) const LABEL_BACK_BYTES: u64 = 512 << 10;
+const LABEL_BACK_BYTES: u64 = 512 << 10;
 
-/// The size of all label regions.
-pub(crate) const LABEL_BYTES: u64 = LABEL_FRONT_BYTES + LABEL_BACK_BYTES;
+/// Labels at the end of a device start at a multiple of the size of a label.
+const LABEL_ALIGN: u64 = 256 << 10;
+
+/// The largest size of all label regions: bytes after the last label are in the region, too.
+pub(crate) const LABEL_BYTES: u64 = LABEL_FRONT_BYTES + LABEL_BACK_BYTES + LABEL_ALIGN;
 
 /// The unit in which the label regions are stored.
 pub(crate) const LABEL_BLOCK: usize = 4096;
@@ -68,8 +71,8 @@ pub(crate) const LABEL_BLOCK: usize = 4096;
 /// The limits for the sizes of chunks.
 const CHUNK_BYTES: std::ops::RangeInclusive<u64> = (64 << 10)..=(256 << 20);
 
-/// The limit for the size of a device.
-const DEVICE_BYTES_MAX: u64 = 1 << 60;
+/// The limits for the sizes of devices.
+const DEVICE_BYTES: std::ops::RangeInclusive<u64> = (10 << 20)..=(1 << 60);
 
 /// The sizes of a device and its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,11 +96,8 @@ impl Geometry {
         if !CHUNK_BYTES.contains(&chunk_bytes) || !chunk_bytes.is_power_of_two() {
             return refuse(format!("chunk size {chunk_bytes} is not a power of two from 64K to 256M"));
         }
-        if device_bytes % (256 << 10) != 0
-            || device_bytes < 2 * LABEL_BYTES
-            || device_bytes > DEVICE_BYTES_MAX
-        {
-            return refuse(format!("device size {device_bytes} is not a multiple of 256K from 10M to 1E"));
+        if !DEVICE_BYTES.contains(&device_bytes) {
+            return refuse(format!("device size {device_bytes} is not from 10M to 1E"));
         }
         if page_bytes == 0 || page_bytes % chunk_bytes != 0 || page_bytes > 1 << 44 {
             return refuse(format!("page size {page_bytes} is not a multiple of the chunk size"));
@@ -108,7 +108,7 @@ impl Geometry {
     /// Returns the offset in the label regions of `address`, if it is in them, and the number of bytes from there to
     /// the end of its region; otherwise the number of bytes to the next region.
     pub(crate) fn label(&self, address: u64) -> (Option<u64>, u64) {
-        let back = self.device_bytes - LABEL_BACK_BYTES;
+        let back = self.device_bytes / LABEL_ALIGN * LABEL_ALIGN - LABEL_BACK_BYTES;
         match address {
             _ if address < LABEL_FRONT_BYTES => (Some(address), LABEL_FRONT_BYTES - address),
             _ if address >= back => (Some(LABEL_FRONT_BYTES + address - back), self.device_bytes - address),

@@ -91,36 +91,39 @@ impl Location {
         if let Some(directory) = self.directory() {
             return self.open_directory(&directory, create);
         }
+        let (inner, prefix) = self.connect()?;
+        Ok(Store::new(inner, prefix, self.url().to_owned(), Patience::NETWORK))
+    }
+
+    /// Returns the client of the store, and the prefix of the pool in it.
+    fn connect(&self) -> io::Result<(Arc<dyn ObjectStore>, Path)> {
+        let (url, scheme) = (self.url.as_str(), self.url.scheme());
         let path = || Path::from_url_path(self.url.path()).map_err(refuse);
-        let failed = |error: object_store::Error| refuse(error);
-        let (inner, prefix): (Arc<dyn ObjectStore>, Path) = match self.url.scheme() {
+        match scheme {
             #[cfg(feature = "aws")]
-            "s3" => (Arc::new(super::profile::s3(self.url.as_str())?.build().map_err(failed)?), path()?),
+            "s3" => Ok((Arc::new(super::profile::s3(url)?.build().map_err(refuse)?), path()?)),
             #[cfg(feature = "gcp")]
             "gs" => {
-                let builder = object_store::gcp::GoogleCloudStorageBuilder::from_env();
-                let builder = builder.with_url(self.url.as_str()).with_client_options(client());
-                (Arc::new(builder.build().map_err(failed)?), path()?)
+                let builder = object_store::gcp::GoogleCloudStorageBuilder::from_env().with_url(url);
+                Ok((Arc::new(builder.with_client_options(client()).build().map_err(refuse)?), path()?))
             }
             #[cfg(feature = "azure")]
             "az" => {
-                let builder = object_store::azure::MicrosoftAzureBuilder::from_env();
-                let builder = builder.with_url(self.url.as_str()).with_client_options(client());
-                (Arc::new(builder.build().map_err(failed)?), path()?)
+                let builder = object_store::azure::MicrosoftAzureBuilder::from_env().with_url(url);
+                Ok((Arc::new(builder.with_client_options(client()).build().map_err(refuse)?), path()?))
             }
             #[cfg(feature = "http")]
             "http" | "https" => {
-                let builder = object_store::http::HttpBuilder::new().with_url(self.url.as_str());
-                let options = client().with_allow_http(self.url.scheme() == "http");
-                (Arc::new(builder.with_client_options(options).build().map_err(failed)?), Path::default())
+                let builder = object_store::http::HttpBuilder::new().with_url(url);
+                let options = client().with_allow_http(scheme == "http");
+                Ok((Arc::new(builder.with_client_options(options).build().map_err(refuse)?), Path::default()))
             }
-            scheme => {
-                let _ = (path, failed);
+            _ => {
+                let _ = (path, url);
                 let text = format!("{scheme}:// is not supported: use file, s3, gs, az or https");
-                return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+                Err(io::Error::new(io::ErrorKind::Unsupported, text))
             }
-        };
-        Ok(Store::new(inner, prefix, self.url().to_owned(), Patience::NETWORK))
+        }
     }
 
     fn open_directory(&self, directory: &std::path::Path, create: bool) -> io::Result<Store> {

@@ -20,11 +20,14 @@ use crate::testing::Numbers;
 /// The URL of the store in these tests.
 const URL: &str = "memory://test/pool";
 
-/// The size of a device: the label regions, and 2 MiB of 64 KiB chunks.
-const DEVICE_BYTES: u64 = (5 << 20) + (5 << 20);
+/// The size of a device: the label regions with some bytes after the last label, and 5 MiB of 64 KiB chunks.
+const DEVICE_BYTES: u64 = (10 << 20) + 1000;
 
 /// The start of the bytes outside of the label regions.
 const START: u64 = (4 << 20) + (512 << 10);
+
+/// The start of the labels at the end.
+const LABELS_BACK: u64 = (10 << 20) - (512 << 10);
 
 /// Limits with which little data has much structure.
 const LIMITS: Limits = Limits {
@@ -60,7 +63,7 @@ fn range(numbers: &mut Numbers, bytes_max: u64) -> (u64, u64) {
     let from = match numbers.below(5) {
         // The end of the first region, and all of the last one.
         0 => START - (8 << 10) + numbers.below(16 << 10),
-        1 => DEVICE_BYTES - (600 << 10) + numbers.below(600 << 10),
+        1 => LABELS_BACK - (88 << 10) + numbers.below(600 << 10),
         // A part that is often written again, and a part with complete chunks.
         2 => START + numbers.below(512 << 10),
         _ => START + numbers.below(4 << 20),

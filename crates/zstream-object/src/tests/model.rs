@@ -32,7 +32,7 @@ fn a_device_is_an_array_of_bytes() {
                     device.write_at(9, &[step as u8]).unwrap();
                     device.flush().unwrap();
                     for (at, byte) in part.clone().zip(&mut plain[part]) {
-                        let is_label = (at as u64) < START || at as u64 >= DEVICE_BYTES - (512 << 10);
+                        let is_label = (at as u64) < START || at as u64 >= LABELS_BACK;
                         *byte = if is_label { *byte } else { 0 };
                     }
                     plain[9] = step as u8;
