@@ -28,6 +28,7 @@ mod livelists;
 mod loops;
 mod lost_vdevs;
 mod mos_lost;
+mod object_storage;
 mod old_pools;
 mod pool_create;
 mod pool_properties;

@@ -33,6 +33,7 @@ const ORDERS: &[(&str, &str)] = &[
         "zstream-zpl",
         "error master content volume sa create fuid node znode directory fs walk paths settings quota xattr writer testing",
     ),
+    ("zstream-object", "format store history map device places"),
     ("zstream-view", "source log index entry objects raw view error open"),
     (
         "zstream-send",
@@ -50,7 +51,7 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream-cli",
-        "started text failure prompt pool change progress input output files datasets interrupt \
+        "started text failure prompt storage pool change progress input output files datasets interrupt \
          commands cli",
     ),
     (

@@ -1,6 +1,7 @@
 //! `zstream pool copy`: a whole pool on other devices.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use zstream::{PoolCopy, PoolPlace};
 
@@ -8,6 +9,7 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::pool::PoolOptions;
 use crate::progress::Meter;
+use crate::storage::{self, Storage};
 use crate::text::Count;
 
 /// The arguments of `zstream pool copy`.
@@ -25,14 +27,17 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
+        let opener = storage::opener(&Storage::default())?;
         let place = match self.paths.split_last() {
             Some((target, [])) => Some((options.place()?, target)),
-            Some((target, sources)) if !options.has_devices() => Some((PoolPlace::new(sources), target)),
+            Some((target, sources)) if !options.has_devices() => {
+                Some((PoolPlace::new(sources).through(Arc::clone(&opener)), target))
+            }
             _ => None,
         };
         let usage = || Failure::usage("expected the devices of one pool, with -d or before the new device");
         let (place, target) = place.ok_or_else(usage)?;
-        let copy = PoolCopy::new(place, target);
+        let copy = PoolCopy::new(place, target).through(opener);
         let copy = if self.force { copy.overwriting() } else { copy };
         let interrupt = Interrupt::catch()?;
         let mut meter = Meter::new(None);
