@@ -63,7 +63,7 @@ impl Vdev {
     /// Returns whether ranges of this vdev can be discarded as soon as they are freed, on at least one device.
     pub(crate) fn can_discard(&self) -> bool {
         match &self.kind {
-            Kind::Leaf(device) => device.as_ref().is_some_and(|device| discards_with_flush(&**device)),
+            Kind::Leaf(device) => device.as_ref().is_some_and(|device| discards_at_once(&**device)),
             Kind::Mirror(children) => children.iter().any(Self::can_discard),
             _ => false,
         }
@@ -72,7 +72,7 @@ impl Vdev {
     /// Discards a range on all devices that support it.
     fn discard(&self, offset: u64, len: u64) -> Result<()> {
         match &self.kind {
-            Kind::Leaf(Some(device)) if discards_with_flush(&**device) => {
+            Kind::Leaf(Some(device)) if discards_at_once(&**device) => {
                 let at = LEAF_DATA_START + offset;
                 let place = |error| Error::from(error).on_vdev(&self.name).at_offset(at);
                 device.discard(at, len).map_err(place)
@@ -105,9 +105,9 @@ impl Vdev {
     }
 }
 
-fn discards_with_flush(device: &dyn Device) -> bool {
+fn discards_at_once(device: &dyn Device) -> bool {
     let hints = device.hints();
-    hints.can_discard && hints.discards_with_flush
+    hints.can_discard && hints.is_flush_atomic
 }
 
 impl VdevTree {

@@ -306,7 +306,7 @@ impl Device for ObjectDevice {
         hints.latency =
             if self.shared.store.is_remote() { Duration::from_millis(30) } else { Duration::ZERO };
         hints.can_discard = self.shared.writer.is_some();
-        hints.discards_with_flush = true;
+        hints.is_flush_atomic = true;
         hints
     }
 
