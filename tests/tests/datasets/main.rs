@@ -8,3 +8,4 @@ mod golden_dsl;
 mod history;
 mod list;
 mod looked;
+mod pruned;

@@ -133,7 +133,7 @@ impl Allocator {
             let (Some(vdev), Some(place)) = (vdev, place) else {
                 return Err(Error::no_vdev(space.vdev));
             };
-            *place = Some(Top::new(space, vdev.config(), deflate[space.vdev as usize])?);
+            *place = Some(Top::new(space, vdev, deflate[space.vdev as usize])?);
             counted.push((space, vdev.config()));
         }
         let room = Capacity::of(counted, is_deflated);
@@ -303,6 +303,22 @@ impl Allocator {
         self.write_kept(mos, pass, &mut done)?;
         self.write_obsolete(mos, pass, &mut done)?;
         Ok(done)
+    }
+
+    /// Discards what this transaction group freed on the devices that support it, after everything else was written.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a device fails.
+    pub(crate) fn discard_freed(&self) -> Result<()> {
+        for n in 0..self.deflate.len() {
+            let discarded = match &mut self.intact_state()?.tops[n] {
+                Some(top) => top.take_discarded(),
+                None => continue,
+            };
+            discarded.iter().try_for_each(|range| self.vdevs().discard(n as u32, range))?;
+        }
+        Ok(())
     }
 
     /// Records that the transaction group is on stable storage with this `mos`, and begins the next one.

@@ -1,6 +1,5 @@
 //! Properties that are computed rather than set.
 
-use zstream_dmu::ids::ObjectId;
 use zstream_dmu::zio::crypt::KeyFormat;
 
 use super::table::{Property, Types};
@@ -189,12 +188,7 @@ fn of_bookmark(bookmark: &Bookmark, dir: &Dir, name: &str) -> Result<Known> {
 
 /// Returns the datasets that are clones of a snapshot.
 fn clones(snapshot: &Dataset) -> Result<Known> {
-    let dsl = snapshot.dsl();
-    let mut names = Vec::new();
-    for clone in dsl.read().values(snapshot.phys().next_clones)? {
-        let object = ObjectId(clone.u64()?);
-        names.push(dsl.dataset_by_object(object)?.dir().name().to_owned());
-    }
+    let names = snapshot.clones()?;
     Ok((!names.is_empty()).then(|| text(names.join(","))))
 }
 

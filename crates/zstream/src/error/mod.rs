@@ -1,6 +1,7 @@
 //! Errors of the verbs.
 
 mod request;
+mod sync;
 mod verbs;
 
 use std::io;
@@ -17,6 +18,7 @@ use zstream_view::ViewError;
 use zstream_zpl::error::{Error as FileError, Fault as FileFault};
 
 pub use self::request::{EncryptionFault, MemberFault, Request};
+pub use self::sync::SyncFault;
 pub use self::verbs::{PutFault, ReceiveError};
 use crate::text::file_name;
 
@@ -88,6 +90,9 @@ pub enum Error {
     /// A receive failed; the dataset is unchanged, unless the receive can be resumed.
     #[error("cannot receive: {0}")]
     Receive(#[from] Box<ReceiveError>),
+    /// A dataset cannot be synchronized.
+    #[error("{0}")]
+    Sync(#[source] Box<SyncFault>),
     /// The saved state of an interrupted receive cannot be discarded.
     #[error("{0}")]
     Discard(#[source] ReceiveFault),
@@ -132,6 +137,16 @@ pub enum Error {
         path: String,
         /// The reason.
         fault: MemberFault,
+    },
+    /// A pool was changed while it was copied.
+    #[error("pool {pool} was changed during the copy, from transaction group {from} to {to}")]
+    Changed {
+        /// The pool.
+        pool: String,
+        /// The transaction group that was copied.
+        from: Txg,
+        /// The newest one.
+        to: Txg,
     },
     /// Files could not be put into a dataset.
     #[error("{fault}; {}", kept(*committed))]
@@ -221,11 +236,13 @@ impl Error {
             | Self::View(_)
             | Self::Send(_)
             | Self::Receive(_)
+            | Self::Sync(_)
             | Self::Discard(_)
             | Self::NoKey { .. }
             | Self::StillLocked { .. }
             | Self::Encryption { .. }
             | Self::Member { .. }
+            | Self::Changed { .. }
             | Self::Put { .. }
             | Self::File { .. }
             | Self::Target { .. }
@@ -259,9 +276,11 @@ impl Error {
             Self::View(error) => error.errno(),
             Self::Send(refusal) => refusal.errno(),
             Self::Receive(error) => error.errno(),
+            Self::Sync(fault) => fault.errno(),
             Self::Discard(error) => error.errno(),
             Self::NoKey { .. } | Self::StillLocked { .. } => Errno::EACCES,
             Self::Member { fault, .. } => fault.errno(),
+            Self::Changed { .. } => Errno::EBUSY,
             Self::File { source, .. }
             | Self::Target { source, .. }
             | Self::Archive { source, .. }
@@ -279,6 +298,12 @@ impl Error {
             Self::Receive(error) => error.is_cancelled(),
             _ => false,
         }
+    }
+}
+
+impl From<SyncFault> for Error {
+    fn from(fault: SyncFault) -> Self {
+        Self::Sync(Box::new(fault))
     }
 }
 
