@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use zstream_dmu::device::Device;
+use zstream_dmu::device::{Device, DeviceHints};
 
 /// What is different in a range.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,5 +76,50 @@ impl Device for Patched {
 
     fn len(&self) -> u64 {
         self.len
+    }
+}
+
+/// A device whose discarded ranges have other content.
+#[derive(Debug)]
+pub struct Discarding {
+    /// The device below.
+    pub inner: Arc<dyn Device>,
+    /// Whether discards take effect with a flush, as in the generations of a bucket. A pool does not discard otherwise.
+    pub with_flush: bool,
+}
+
+impl Discarding {
+    /// What is read where nothing was written after a discard.
+    const STALE: u8 = 0xdb;
+}
+
+impl Device for Discarding {
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.inner.read_at(offset, out)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.inner.write_at(offset, bytes)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.inner.flush()
+    }
+
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+
+    fn hints(&self) -> DeviceHints {
+        let mut hints = self.inner.hints();
+        (hints.can_discard, hints.discards_with_flush) = (true, self.with_flush);
+        hints
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        if !self.with_flush {
+            return Err(io::Error::other("an older transaction group may need what is discarded"));
+        }
+        self.inner.write_at(offset, &vec![Self::STALE; usize::try_from(len).unwrap_or(usize::MAX)])
     }
 }

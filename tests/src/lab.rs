@@ -31,6 +31,17 @@ impl Lab {
         lab
     }
 
+    /// A copy of one of the pools, in another directory.
+    ///
+    /// # Panics
+    /// It cannot be copied.
+    #[must_use]
+    pub fn copy(&self, pool: &str) -> Self {
+        let copy = Self { dir: tempfile::tempdir().expect("a directory") };
+        fs::copy(self.image(pool), copy.image(pool)).expect("a copy");
+        copy
+    }
+
     fn path(&self, pool: &str) -> String {
         self.image(pool).to_str().expect("UTF-8").to_owned()
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use zstream_dmu::device::FileDevice;
-use zstream_dmu::pool::check::{self, Finding, Totals};
+use zstream_dmu::pool::check::{self, Finding, NotShared, Totals};
 use zstream_dmu::pool::{FeatureSet, OpenOptions, Pool, WriteOptions};
 use zstream_dsl::scrub;
 use zstream_dsl::scrub::Lines;
@@ -201,7 +201,7 @@ pub fn check(reading: &Sending, what: &str) {
     let mut totals = Totals::default();
     scrub::parts(pool, &lines, &mut |part, blocks| {
         let mut found = |finding: Finding| panic!("{what}: {part:?}: {finding:?}");
-        check::check(pool.reader(), blocks, &mut totals, &mut found, &mut |_| true);
+        check::check(pool.reader(), blocks, &mut NotShared, &mut totals, &mut found, &mut |_| true);
     })
     .unwrap();
     assert!(totals.blocks > 0, "{what}: nothing was checked");

@@ -4,7 +4,8 @@
 //! format <- dmu <- dsl <- send <- zstream <- cli
 //!            ^       ^--- recv <---|
 //!            |----- zpl <----------|
-//!            '----- view <---------'
+//!            |----- view <---------'
+//!            '----- object <------------- cli
 //! ```
 //!
 //! The rule holds for every kind of dependency: a test must not reach up either. Tests that need a higher
@@ -23,6 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("zstream-format", &[]),
     ("zstream-dmu", &["zstream-format"]),
     ("zstream-dsl", &["zstream-format", "zstream-dmu"]),
+    ("zstream-object", &["zstream-format", "zstream-dmu"]),
     ("zstream-zpl", &["zstream-format", "zstream-dmu"]),
     ("zstream-view", &["zstream-format", "zstream-dmu"]),
     ("zstream-send", &["zstream-format", "zstream-dmu", "zstream-dsl"]),
@@ -50,6 +52,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "zstream-send",
             "zstream-recv",
             "zstream",
+            "zstream-object",
         ],
     ),
     (
@@ -64,6 +67,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "zstream-recv",
             "zstream",
             "zstream-cli",
+            "zstream-object",
         ],
     ),
     ("xtask", &[]),

@@ -31,6 +31,7 @@ mod pool;
 mod progress;
 mod prompt;
 mod started;
+mod storage;
 mod text;
 
 use std::io::Write as _;

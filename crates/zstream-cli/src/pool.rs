@@ -18,6 +18,7 @@ use zstream_dsl::write::WritablePool;
 
 use crate::failure::Failure;
 use crate::prompt;
+use crate::storage::{self, Storage};
 use crate::text::Count;
 
 /// The environment variable with the default devices, separated by colons as in `PATH`.
@@ -27,9 +28,10 @@ const DEVICE_VARIABLE: &str = "ZSTREAM_DEVICE";
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Pools and stored streams")]
 pub(crate) struct PoolOptions {
-    /// Disks and image files of the pool, or directories that contain them
+    /// Disks and image files of the pool, directories that contain them, or the URL of a pool in object storage
     ///
-    /// Can be repeated. Defaults to the colon-separated list in the environment variable ZSTREAM_DEVICE. Reading
+    /// URLs are `file:///DIRECTORY`, `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`, and for reading
+    /// `https://HOST/DIRECTORY`. Can be repeated. Defaults to the colon-separated list in the environment variable ZSTREAM_DEVICE. Reading
     /// requires only as many members as the redundancy of mirrors and raidz allows; changing a pool requires all of
     /// them. Write a path that equals the name of a verb as `./ls`.
     #[arg(short = 'd', long = "device", value_name = "PATH", num_args = 1..)]
@@ -97,6 +99,11 @@ impl WantedTxg {
 }
 
 impl PoolOptions {
+    /// True if the devices are given before the verb.
+    pub(crate) fn has_devices(&self) -> bool {
+        !self.devices.is_empty()
+    }
+
     /// The streams to read instead of a pool.
     pub(crate) fn streams(&self) -> Option<StreamPlace> {
         if self.streams.is_empty() {
@@ -109,7 +116,7 @@ impl PoolOptions {
 
     /// The location of the pool.
     pub(crate) fn place(&self) -> Result<PoolPlace, Failure> {
-        let place = PoolPlace::new(self.paths()?);
+        let place = PoolPlace::new(self.paths()?).through(storage::opener(&Storage::default())?);
         let place = match &self.pool {
             Some(pool) => place.named(pool),
             None => place,
@@ -161,11 +168,11 @@ impl PoolOptions {
         let mut paths = self.devices.clone();
         if paths.is_empty() {
             let list = std::env::var_os(DEVICE_VARIABLE).unwrap_or_default();
-            paths = std::env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect();
+            paths = storage::split_list(&list);
         }
         if paths.is_empty() {
             return Err(Failure::usage(format_args!(
-                "no pool given: name its disks or files with -d before the verb, or in {DEVICE_VARIABLE}"
+                "no pool given: name its disks, files or URL with -d before the verb, or in {DEVICE_VARIABLE}"
             )));
         }
         Ok(paths)

@@ -3,6 +3,7 @@
 
 pub mod check;
 mod control;
+mod copy;
 pub mod create;
 mod datasets;
 mod dedup;
@@ -37,6 +38,7 @@ pub mod text;
 mod verify;
 
 pub use control::{Cancel, Control, Event, Warning, padding_note};
+pub use copy::{CopiedPool, PoolCopy};
 pub use datasets::{
     Destroyed, Held, SnapshotOptions, bookmark, bookmark_names, check_once, clone_snapshot, destroy, hold,
     holds, inherit, promote, redact, release, rename, rename_snapshot, roll_back, set, snapshot,
@@ -52,7 +54,7 @@ pub use place::pool::unsearched;
 pub use place::source::{CHUNK_BYTES, joined, parts};
 pub use place::{Key, KeyFile, Keys, NoKeys, OpenNames, OpenPool, PoolPlace, Secret, Source, StreamPlace};
 pub use prune::{Keep, Period, Policy, PruneRequest, Pruned, PrunedDataset, Reason, Verdict, Within};
-pub use put::{Copied, Input, Put, PutOptions, Reflink, split_target};
+pub use put::{Copied, Extent, HostExtents, Input, Put, PutOptions, Reflink, SharedExtents, split_target};
 pub use receive::{ReceiveRequest, Received, Receiver, abort_receive};
 pub use replay::{ReplayOptions, Replayed, replay};
 pub use replicate::{Replicated, Replication};

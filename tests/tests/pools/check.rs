@@ -36,14 +36,14 @@ fn run(paths: &[PathBuf], args: &[&str]) -> Outcome {
 }
 
 /// The JSON object that `pool check` prints, and its exit code.
-fn check(paths: &[PathBuf], options: &[&str]) -> (Value, i32) {
+pub(crate) fn check(paths: &[PathBuf], options: &[&str]) -> (Value, i32) {
     let outcome = run(paths, &[options, &["pool", "check", "--json"]].concat());
     let text = String::from_utf8_lossy(&outcome.stdout);
     (serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")), outcome.code)
 }
 
 /// All blocks of a pool, by what they are part of.
-fn blocks(pool: &Pool) -> Vec<(Part, BlockPointer, Bookmark)> {
+pub(crate) fn blocks(pool: &Pool) -> Vec<(Part, BlockPointer, Bookmark)> {
     let dsl = Dsl::open(pool.name(), pool.mos().clone(), Arc::new(Keyring::default())).expect("datasets");
     let lines = Lines::new(&dsl).expect("datasets");
     assert_eq!(lines.failures().len(), 0);
@@ -95,7 +95,7 @@ fn all_that_takes_space_is_read() {
 }
 
 /// Overwrites the first bytes of these copies of a block.
-fn damage(image: &Path, pointer: &BlockPointer, copies: std::ops::Range<usize>) {
+pub(crate) fn damage(image: &Path, pointer: &BlockPointer, copies: std::ops::Range<usize>) {
     let file = std::fs::OpenOptions::new().write(true).open(image).expect("a copy");
     for dva in pointer.dvas().skip(copies.start).take(copies.len()) {
         file.write_all_at(&[0x5a; 64], LEAF_DATA_START + dva.offset()).expect("room");
@@ -123,7 +123,7 @@ fn is_whole(fs: &Filesystem<'_>, node: &Node) -> bool {
 }
 
 /// The files of a pool that cannot be read, by dataset and path: found by reading all of them.
-fn unreadable(paths: &[PathBuf]) -> BTreeSet<String> {
+pub(crate) fn unreadable(paths: &[PathBuf]) -> BTreeSet<String> {
     let dsl = pools::unlocked(paths).expect("a pool");
     let mut found = BTreeSet::new();
     for dataset in Lines::new(&dsl).expect("datasets").datasets() {
@@ -149,7 +149,7 @@ fn unreadable(paths: &[PathBuf]) -> BTreeSet<String> {
 }
 
 /// The files that a check calls lost, in part or as a whole.
-fn named(report: &Value) -> BTreeSet<String> {
+pub(crate) fn named(report: &Value) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for damaged in report["damaged"].as_array().expect("a list") {
         let lost = damaged["lost"] == true || damaged["lost_bytes"] != serde_json::json!([]);

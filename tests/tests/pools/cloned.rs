@@ -1,13 +1,17 @@
 //! Pools with cloned blocks that OpenZFS made: read, checked, and changed until no clone is left.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
 use serde_json::Value as Json;
+use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::brt::Table;
 use zstream_dmu::zap::{Value, ZapMut};
+use zstream_dsl::scrub::Part;
 use zstream_tests::golden;
 
+use crate::check::{blocks, damage, named, unreadable};
 use crate::copies::Copy;
 
 /// One of OpenZFS 2.3, whose entries are bytes, and one of 2.4, whose entries are integers.
@@ -167,5 +171,58 @@ fn wrong_counts_are_found() {
                 assert!(text.contains("the table records"), "{text}");
             }
         }
+    }
+}
+
+/// The pointers to the blocks of the files of a pool, by the address of the first copy.
+fn references(copy: &Copy) -> BTreeMap<(u32, u64), Vec<BlockPointer>> {
+    let mut found: BTreeMap<_, Vec<BlockPointer>> = BTreeMap::new();
+    for (part, pointer, _) in blocks(&copy.pool()) {
+        if !matches!(part, Part::Freeing(_)) {
+            let address = (pointer.dva(0).vdev(), pointer.dva(0).offset());
+            found.entry(address).or_default().push(pointer);
+        }
+    }
+    found
+}
+
+/// The words of a pointer that say where its block is and which bytes it has.
+fn stored(pointer: &BlockPointer) -> (Vec<u64>, u64, [u64; 4]) {
+    (pointer.words()[..7].to_vec(), pointer.physical_birth().0, pointer.checksum())
+}
+
+/// A check reads each block once, for whichever reference, but reports damage for all of them.
+#[test]
+fn shared_blocks_are_read_once_and_damage_is_reported_for_each_file() {
+    let dedup = ["legacy", "fast"].map(|pool| Copy::of(pool, &[golden::dedup_file(&format!("{pool}.img"))]));
+    for copy in POOLS.map(copy_of).into_iter().chain(dedup) {
+        let references = references(&copy);
+        let report = copy.report();
+        let shared: Vec<&Vec<BlockPointer>> = references.values().filter(|all| all.len() > 1).collect();
+        let repeated: usize = shared.iter().map(|all| all.len() - 1).sum();
+        assert!(shared.len() > 5, "{}", copy.pool);
+        // Deduplicated blocks with another number of copies are blocks of their own.
+        let others = shared.iter().map(|all| all.iter().filter(|one| stored(one) != stored(&all[0])).count());
+        let (others, number) = (others.sum::<usize>(), |key: &str| report[key].as_u64().expect("a number"));
+        assert_eq!(number("repeated"), (repeated - others) as u64, "{}", copy.pool);
+        // The reserved end of an intent log was never written.
+        let logs = blocks(&copy.pool()).iter().filter(|(part, ..)| matches!(part, Part::Log(_))).count();
+        let all = references.len() + others;
+        assert!((all - logs..=all).contains(&(number("blocks") as usize)), "{}: {all} {logs}", copy.pool);
+        let before = unreadable(&copy.members);
+        let mut files = 0;
+        for all in shared.iter().step_by(shared.len() / 3) {
+            let member = &copy.members[all[0].dva(0).vdev() as usize];
+            let whole = fs::read(member).expect("a member");
+            damage(member, &all[0], 0..3);
+            let outcome = copy.run("pool check --json");
+            let report: Json = serde_json::from_slice(&outcome.stdout).expect("JSON");
+            assert_eq!((outcome.code, &report["lost_blocks"]), (1, &1.into()), "{}: {report}", copy.pool);
+            let expected = &unreadable(&copy.members) - &before;
+            assert_eq!(named(&report), expected, "{}: {report}", copy.pool);
+            files += expected.len();
+            fs::write(member, whole).expect("a member");
+        }
+        assert!(files > 5, "{}: {files}", copy.pool);
     }
 }

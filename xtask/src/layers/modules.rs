@@ -33,6 +33,7 @@ const ORDERS: &[(&str, &str)] = &[
         "zstream-zpl",
         "error master content volume sa create fuid node znode directory fs walk paths settings quota xattr writer testing",
     ),
+    ("zstream-object", "format store history map device places"),
     ("zstream-view", "source log index entry objects raw view error open"),
     (
         "zstream-send",
@@ -46,11 +47,11 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "zstream",
         "layers text error synced control mapped pipe place files dump edits info describe rescue dedup pools list create keys replay put extract \
-         check progress prune json datasets quotas receive send verify replicate sync",
+         copy check progress prune json datasets quotas receive send verify replicate sync",
     ),
     (
         "zstream-cli",
-        "started text failure prompt pool change progress input output files datasets interrupt \
+        "started text failure prompt storage pool change progress input output files datasets interrupt \
          commands cli",
     ),
     (

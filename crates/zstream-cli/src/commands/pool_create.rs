@@ -6,6 +6,7 @@ use zstream_format::number::parse_bytes;
 use crate::change::command_line;
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
+use crate::storage::{self, Storage};
 
 /// The arguments of `zstream pool create`.
 #[derive(Debug, clap::Args)]
@@ -33,8 +34,13 @@ pub(crate) struct Args {
     #[arg(short = 'm', value_name = "PATH")]
     mountpoint: Option<String>,
     /// Create sparse files of this size, such as 1G or 512M
+    ///
+    /// For a pool in object storage, the size of its address space, by default 16T. It takes space only for what is written.
     #[arg(long, value_name = "SIZE")]
     size: Option<String>,
+    /// Size of the objects of a pool in object storage, by default 8M
+    #[arg(long, value_name = "SIZE")]
+    chunk: Option<String>,
     /// Derive guids and salts from this seed, for reproducible images
     #[arg(long, value_name = "NUMBER")]
     guid_seed: Option<u64>,
@@ -44,7 +50,7 @@ pub(crate) struct Args {
     /// Name of the pool
     #[arg(value_name = "NAME")]
     name: String,
-    /// Files and disks, and keywords: mirror, raidz1, raidz2, raidz3, special, dedup, log, and draid, also with
+    /// Files, disks and URLs (`s3://BUCKET/PREFIX`), and keywords: mirror, raidz1, raidz2, raidz3, special, dedup, log, and draid, also with
     /// numbers, such as draid2:4d:11c:1s (parity, data, children, spares)
     #[arg(value_name = "VDEV", required = true)]
     vdevs: Vec<String>,
@@ -72,11 +78,11 @@ impl Args {
             new.check_redundancy()
                 .map_err(|error| Failure::usage(format_args!("{error}; use -f to create the pool anyway")))?;
         }
-        if let Some(text) = &self.size {
-            let bytes = parse_bytes(text);
-            let bytes = bytes.ok_or_else(|| Failure::usage(format_args!("{text:?} is not a size")))?;
+        if let Some(bytes) = self.file_bytes(&new)? {
             new = new.with_file_size(bytes).map_err(Failure::usage)?;
         }
+        let chunk_bytes = self.chunk.as_deref().map(size).transpose()?;
+        new = new.through(storage::opener(&Storage { chunk_bytes })?);
         new = new.with_properties(&self.properties, self.without_features).map_err(Failure::usage)?;
         let mountpoint = self.mountpoint.as_ref().map(|path| format!("mountpoint={path}"));
         for text in self.filesystem_properties.iter().chain(&mountpoint) {
@@ -84,4 +90,17 @@ impl Args {
         }
         Ok(new)
     }
+
+    /// The size of new files, and of the address spaces of pools in object storage.
+    fn file_bytes(&self, new: &NewPool) -> Result<Option<u64>, Failure> {
+        let mut leaves = new.tops().iter().flat_map(|top| &top.leaves);
+        match &self.size {
+            Some(text) => size(text).map(Some),
+            None => Ok(leaves.all(|leaf| storage::is_url(leaf)).then_some(storage::DEVICE_BYTES)),
+        }
+    }
+}
+
+fn size(text: &str) -> Result<u64, Failure> {
+    parse_bytes(text).ok_or_else(|| Failure::usage(format_args!("{text:?} is not a size")))
 }

@@ -42,12 +42,20 @@ pub struct DeviceHints {
     pub latency: Duration,
     /// `true` if [`Device::discard`] frees space.
     pub can_discard: bool,
+    /// `true` if a discard takes effect with the next flush only, together with the writes before it: a crash before that
+    /// flush leaves the earlier content. The generations of a bucket do so, files and disks do not.
+    pub discards_with_flush: bool,
 }
 
 impl Default for DeviceHints {
     /// Returns the preferences of files and disks.
     fn default() -> Self {
-        Self { preferred_bytes: 128 << 10, latency: Duration::ZERO, can_discard: false }
+        Self {
+            preferred_bytes: 128 << 10,
+            latency: Duration::ZERO,
+            can_discard: false,
+            discards_with_flush: false,
+        }
     }
 }
 
@@ -96,6 +104,9 @@ pub trait Device: Send + Sync + fmt::Debug {
 
     /// Discards `len` bytes at `offset`, and frees their space. Their content is unspecified until they are written
     /// again.
+    ///
+    /// If discards take effect [with a flush](DeviceHints::discards_with_flush), a pool discards what a transaction group
+    /// frees before it writes the uberblock of that group. Older uberblocks then refer to discarded blocks.
     ///
     /// # Errors
     /// Fails like [`write_at`](Self::write_at), and if the device does not support it according to its
@@ -222,7 +233,12 @@ mod tests {
         }
 
         fn hints(&self) -> DeviceHints {
-            DeviceHints { preferred_bytes: 8 << 20, latency: Duration::from_millis(30), can_discard: true }
+            DeviceHints {
+                preferred_bytes: 8 << 20,
+                latency: Duration::from_millis(30),
+                can_discard: true,
+                discards_with_flush: true,
+            }
         }
 
         fn discard(&self, offset: u64, len: u64) -> io::Result<()> {

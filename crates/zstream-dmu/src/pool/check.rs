@@ -3,7 +3,8 @@
 //! Blocks are enumerated by [tree_blocks] (an object set), [log_blocks] and [listed_blocks]. They are read in batches
 //! on all cores, each copy on each member, with parity, while the next batch is gathered. Within a batch they are read
 //! in the order of their offsets. The floor excludes blocks of an older snapshot, so that the check of a chain of
-//! snapshots reads each block once.
+//! snapshots reads each block once. Blocks that pointers share in other ways, by cloning or deduplication, are read once
+//! if the caller knows them ([`SharedBlocks`]).
 
 use std::sync::Arc;
 
@@ -26,6 +27,9 @@ const BATCH_BYTES: u64 = 32 << 20;
 /// The limit for the blocks of a batch.
 const BATCH_BLOCKS: usize = 4096;
 
+/// The limit for the blocks of a batch that are not read again.
+const BATCH_REPEATED: u64 = 64 << 10;
+
 /// The totals of a check so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -42,6 +46,10 @@ pub struct Totals {
     pub bytes: u64,
     /// The number of subtrees that could not be read.
     pub unreachable: u64,
+    /// The number of further references to blocks that were already checked.
+    pub repeated: u64,
+    /// The stored bytes that these references have in common with the first one.
+    pub repeated_bytes: u64,
 }
 
 impl Totals {
@@ -62,7 +70,9 @@ pub enum Finding {
         /// The pointer to the block.
         pointer: BlockPointer,
         /// The result of the check.
-        check: BlockCheck,
+        check: Arc<BlockCheck>,
+        /// Whether the damage of the block was already found by another reference to it.
+        is_repeated: bool,
     },
     /// A subtree that cannot be read. Blocks below it were not checked.
     Unreachable(Error),
@@ -97,6 +107,31 @@ impl Item {
     #[must_use]
     pub fn new(pointer: BlockPointer, at: Bookmark, is_expendable: bool) -> Self {
         Self { pointer, at, is_expendable }
+    }
+}
+
+/// The blocks to which several pointers refer, and whether they are intact.
+pub trait SharedBlocks: Send {
+    /// Records a reference, before the block is read. Returns `true` if all its copies are known to be intact, so that
+    /// it need not be read.
+    fn refer(&mut self, item: &Item) -> bool;
+
+    /// Records that a block was read, and whether all its copies are intact. Returns `true` if it was already read for
+    /// another reference.
+    fn record(&mut self, item: &Item, is_intact: bool) -> bool;
+}
+
+/// No blocks are known to be shared: each is read for each reference.
+#[derive(Clone, Copy, Debug)]
+pub struct NotShared;
+
+impl SharedBlocks for NotShared {
+    fn refer(&mut self, _: &Item) -> bool {
+        false
+    }
+
+    fn record(&mut self, _: &Item, _: bool) -> bool {
+        false
     }
 }
 
@@ -147,20 +182,28 @@ pub fn listed_blocks<'a>(
 struct Batch {
     items: Vec<Item>,
     unreachable: Vec<Error>,
+    /// The blocks that are not read again, and their stored bytes.
+    repeated: u64,
+    repeated_bytes: u64,
 }
 
 impl Batch {
-    fn gather(blocks: &mut impl Iterator<Item = Result<Item>>) -> Self {
+    fn gather(blocks: &mut impl Iterator<Item = Result<Item>>, shared: &mut dyn SharedBlocks) -> Self {
         let (mut batch, mut bytes) = (Self::default(), 0);
         for block in blocks {
             match block {
+                Ok(item) if shared.refer(&item) => {
+                    batch.repeated += 1;
+                    batch.repeated_bytes += stored_bytes(&item);
+                }
                 Ok(item) => {
-                    bytes += item.pointer.psize() * item.pointer.dvas().count() as u64;
+                    bytes += stored_bytes(&item);
                     batch.items.push(item);
                 }
                 Err(error) => batch.unreachable.push(error),
             }
-            if bytes >= BATCH_BYTES || batch.items.len() + batch.unreachable.len() >= BATCH_BLOCKS {
+            let is_full = batch.items.len() + batch.unreachable.len() >= BATCH_BLOCKS;
+            if bytes >= BATCH_BYTES || is_full || batch.repeated >= BATCH_REPEATED {
                 break;
             }
         }
@@ -169,7 +212,7 @@ impl Batch {
     }
 
     fn is_empty(&self) -> bool {
-        self.items.is_empty() && self.unreachable.is_empty()
+        self.items.is_empty() && self.unreachable.is_empty() && self.repeated == 0
     }
 
     fn check(&self, reader: &BlockReader) -> Vec<Result<BlockCheck>> {
@@ -177,21 +220,29 @@ impl Batch {
     }
 }
 
-/// Checks blocks and adds them to `totals`. Reports damage to `found`, and the totals to `progress` after each batch.
-/// Stops when `progress` returns `false`.
+fn stored_bytes(item: &Item) -> u64 {
+    item.pointer.psize() * item.pointer.dvas().count() as u64
+}
+
+/// Checks blocks and adds them to `totals`. Blocks that `shared` knows to be intact are not read again. Reports damage
+/// to `found`, for each reference to a damaged block, and the totals to `progress` after each batch. Stops when
+/// `progress` returns `false`.
 pub fn check(
     reader: &BlockReader,
     mut blocks: impl Iterator<Item = Result<Item>> + Send,
+    shared: &mut dyn SharedBlocks,
     totals: &mut Totals,
     found: &mut dyn FnMut(Finding),
     progress: &mut dyn FnMut(&Totals) -> bool,
 ) {
-    let mut batch = Batch::gather(&mut blocks);
+    let mut batch = Batch::gather(&mut blocks, shared);
     while !batch.is_empty() {
-        let (checks, next) = rayon::join(|| batch.check(reader), || Batch::gather(&mut blocks));
+        let (checks, next) = rayon::join(|| batch.check(reader), || Batch::gather(&mut blocks, shared));
         for (item, check) in batch.items.iter().zip(checks) {
-            count(item, check, totals, found);
+            count(item, check, shared, totals, found);
         }
+        totals.repeated += batch.repeated;
+        totals.repeated_bytes += batch.repeated_bytes;
         for error in batch.unreachable {
             totals.unreachable += 1;
             found(Finding::Unreachable(error));
@@ -203,19 +254,32 @@ pub fn check(
     }
 }
 
-fn count(item: &Item, check: Result<BlockCheck>, totals: &mut Totals, found: &mut dyn FnMut(Finding)) {
+fn count(
+    item: &Item,
+    check: Result<BlockCheck>,
+    shared: &mut dyn SharedBlocks,
+    totals: &mut Totals,
+    found: &mut dyn FnMut(Finding),
+) {
     let check = match check {
         Ok(check) if item.is_expendable && check.readable == 0 => return,
         Err(_) if item.is_expendable => return,
         Ok(check) => check,
         Err(error) => BlockCheck { copies: 0, readable: 0, bad: vec![], fault: Some(error) },
     };
-    totals.blocks += 1;
-    totals.copies += check.copies as u64;
-    totals.bytes += check.copies as u64 * item.pointer.psize();
-    totals.bad_copies += check.bad.len() as u64;
-    totals.lost_blocks += u64::from(check.readable == 0);
-    if !check.bad.is_empty() || check.readable == 0 {
-        found(Finding::Block { at: item.at, pointer: item.pointer, check });
+    let is_intact = check.bad.is_empty() && check.readable > 0;
+    let is_repeated = shared.record(item, is_intact);
+    if is_repeated {
+        totals.repeated += 1;
+        totals.repeated_bytes += stored_bytes(item);
+    } else {
+        totals.blocks += 1;
+        totals.copies += check.copies as u64;
+        totals.bytes += check.copies as u64 * item.pointer.psize();
+        totals.bad_copies += check.bad.len() as u64;
+        totals.lost_blocks += u64::from(check.readable == 0);
+    }
+    if !is_intact {
+        found(Finding::Block { at: item.at, pointer: item.pointer, check: Arc::new(check), is_repeated });
     }
 }

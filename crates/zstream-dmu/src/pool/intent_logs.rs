@@ -39,10 +39,16 @@ const ROOT: usize = 128;
 ///
 /// Fails if a dataset or a device cannot be read.
 pub(super) fn unclaimed(pool: &Pool) -> Result<Vec<ObjectId>> {
-    let mos = &**pool.mos();
     let mut found = Vec::new();
+    each_unclaimed(pool, &mut |head, _| found.push(head))?;
+    Ok(found)
+}
+
+/// Calls `visit` for each of these heads with the header of its log.
+pub(super) fn each_unclaimed(pool: &Pool, visit: &mut dyn FnMut(ObjectId, &ZilHeader)) -> Result<()> {
+    let mos = &**pool.mos();
     if pool.state() == PoolState::Exported {
-        return Ok(found);
+        return Ok(());
     }
     let mut next = ObjectId(1);
     while let Some(object) = mos.next_object(next)? {
@@ -65,10 +71,10 @@ pub(super) fn unclaimed(pool: &Pool) -> Result<Vec<ObjectId>> {
             continue;
         }
         if zil.log.logical_birth() > pool.txg() || is_written(pool.reader(), &zil.log, object)? {
-            found.push(object);
+            visit(object, zil);
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// The progress of claiming a log.

@@ -133,7 +133,7 @@ impl Allocator {
             let (Some(vdev), Some(place)) = (vdev, place) else {
                 return Err(Error::no_vdev(space.vdev));
             };
-            *place = Some(Top::new(space, vdev.config(), deflate[space.vdev as usize])?);
+            *place = Some(Top::new(space, vdev, deflate[space.vdev as usize])?);
             counted.push((space, vdev.config()));
         }
         let room = Capacity::of(counted, is_deflated);
@@ -141,7 +141,8 @@ impl Allocator {
         let capacity = counted.map(Top::capacity).sum();
         let of_data = tops.iter().flatten().filter(|top| top.class == Some(AllocationClass::Normal));
         let unit_shift = of_data.map(|top| top.ashift).min().unwrap_or(*ASHIFT_RANGE.start() as u8);
-        let mut sizes = vec![0; tops.len()];
+        // A removed vdev has no metaslabs, but blocks that can be cloned.
+        let mut sizes: Vec<u64> = vdevs.tops().iter().map(|top| top.config().whole_metaslabs()).collect();
         for space in spaces {
             sizes[space.vdev as usize] = space.metaslabs() << space.metaslab_shift;
         }
@@ -302,6 +303,22 @@ impl Allocator {
         self.write_kept(mos, pass, &mut done)?;
         self.write_obsolete(mos, pass, &mut done)?;
         Ok(done)
+    }
+
+    /// Discards what this transaction group freed on the devices that support it, after everything else was written.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a device fails.
+    pub(crate) fn discard_freed(&self) -> Result<()> {
+        for n in 0..self.deflate.len() {
+            let discarded = match &mut self.intact_state()?.tops[n] {
+                Some(top) => top.take_discarded(),
+                None => continue,
+            };
+            discarded.iter().try_for_each(|range| self.vdevs().discard(n as u32, range))?;
+        }
+        Ok(())
     }
 
     /// Records that the transaction group is on stable storage with this `mos`, and begins the next one.

@@ -7,8 +7,9 @@ use crate::blkptr::DVAS_PER_BLOCK_POINTER;
 use crate::error::{Error, Result};
 use crate::ids::ObjectId;
 use crate::object_set::ObjectSet;
+use crate::range_set::RangeSet;
+use crate::vdev::Vdev;
 use crate::vdev::arithmetic::deflated;
-use crate::vdev::config::VdevConfig;
 use crate::zio::AllocationClass;
 
 /// The bytes per data disk after which allocation moves to the next vdev (`metaslab_aliquot`).
@@ -35,12 +36,15 @@ pub(super) struct Top {
     active: [Option<usize>; DVAS_PER_BLOCK_POINTER],
     /// The bytes allocated since allocation moved to this vdev.
     pub(super) taken: u64,
+    /// The ranges that were freed in this transaction group, if the vdev can discard them.
+    discarded: Option<RangeSet>,
 }
 
 impl Top {
-    /// Returns the space of an empty vdev. `config` is its part of the pool's config, and `ratio` its deflate ratio.
-    pub(super) fn new(space: &VdevSpace, config: &VdevConfig, ratio: u64) -> Result<Self> {
+    /// Returns the space of the empty vdev `vdev` with its deflate ratio.
+    pub(super) fn new(space: &VdevSpace, vdev: &Vdev, ratio: u64) -> Result<Self> {
         space.validate()?;
+        let config = vdev.config();
         let metaslab = |n| {
             let (start, size) = space.metaslab(n);
             Metaslab::new(start, size)
@@ -57,6 +61,7 @@ impl Top {
             capacity: space.capacity(),
             active: [None; DVAS_PER_BLOCK_POINTER],
             taken: 0,
+            discarded: vdev.can_discard().then(RangeSet::default),
         })
     }
 
@@ -99,17 +104,26 @@ impl Top {
         let shift = self.metaslab_shift;
         let avoided = |n: usize| avoid.iter().any(|offset| offset >> shift == n as u64);
         if let Some(active) = self.active[copy].filter(|n| !avoided(*n))
-            && let Some(start) = self.metaslabs[active].take(mos, self.ashift, size)?
+            && let Some(start) = self.take_from(active, mos, size)?
         {
             return Ok(Some(start));
         }
         for n in self.candidates(size, copy).into_iter().filter(|n| !avoided(*n)) {
-            if let Some(start) = self.metaslabs[n].take(mos, self.ashift, size)? {
+            if let Some(start) = self.take_from(n, mos, size)? {
                 self.active[copy] = Some(n);
                 return Ok(Some(start));
             }
         }
         Ok(None)
+    }
+
+    /// Allocates a range from a metaslab.
+    fn take_from(&mut self, metaslab: usize, mos: Option<&dyn ObjectSet>, size: u64) -> Result<Option<u64>> {
+        let start = self.metaslabs[metaslab].take(mos, self.ashift, size)?;
+        if let (Some(start), Some(discarded)) = (start, &mut self.discarded) {
+            discarded.cut(start, start + size);
+        }
+        Ok(start)
     }
 
     /// Returns the metaslabs with enough space, best first: first those that are not active for another copy, then by
@@ -149,7 +163,16 @@ impl Top {
         at_once: bool,
     ) -> Result<()> {
         let shift = self.ashift;
-        self.holder(start, end)?.free(mos, shift, (start, end), at_once)
+        self.holder(start, end)?.free(mos, shift, (start, end), at_once)?;
+        match &mut self.discarded {
+            Some(discarded) => discarded.add(start, end),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the ranges that were freed since the last call and are still free.
+    pub(super) fn take_discarded(&mut self) -> RangeSet {
+        self.discarded.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Checks that the whole range is allocated.

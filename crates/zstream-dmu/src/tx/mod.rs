@@ -7,7 +7,7 @@
 //!   +------------------------------------------------------+
 //!   until nothing changed
 //!
-//!   all devices flushed -> uberblock into every label -> all devices flushed
+//!   frees discarded -> all devices flushed -> uberblock into every label -> all devices flushed
 //! ```
 //!
 //! Later passes rewrite in place the blocks that were written in the first one, so the changes become smaller: space
@@ -104,6 +104,7 @@ pub fn commit(
     let root = converge(parts.mos, space, parts.now, account);
     space.set_reserve(reserve);
     let root = root?;
+    space.discard_freed()?;
     parts.uberblocks.flush_data()?;
     let phys = UberblockPhys {
         txg,

@@ -60,6 +60,31 @@ impl Vdev {
         }
     }
 
+    /// Returns whether ranges of this vdev can be discarded as soon as they are freed, on at least one device.
+    pub(crate) fn can_discard(&self) -> bool {
+        match &self.kind {
+            Kind::Leaf(device) => device.as_ref().is_some_and(|device| discards_with_flush(&**device)),
+            Kind::Mirror(children) => children.iter().any(Self::can_discard),
+            _ => false,
+        }
+    }
+
+    /// Discards a range on all devices that support it.
+    fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        match &self.kind {
+            Kind::Leaf(Some(device)) if discards_with_flush(&**device) => {
+                let at = LEAF_DATA_START + offset;
+                let place = |error| Error::from(error).on_vdev(&self.name).at_offset(at);
+                device.discard(at, len).map_err(place)
+            }
+            Kind::Mirror(children) => {
+                let mut children = children.iter().filter(|child| child.is_writable());
+                children.try_for_each(|child| child.discard(offset, len))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses to write with too few members.
     fn expect_writable(&self) -> Result<()> {
         if self.is_writable() {
@@ -78,6 +103,11 @@ impl Vdev {
             children => children.iter().flat_map(Vdev::leaves).collect(),
         }
     }
+}
+
+fn discards_with_flush(device: &dyn Device) -> bool {
+    let hints = device.hints();
+    hints.can_discard && hints.discards_with_flush
 }
 
 impl VdevTree {
@@ -113,6 +143,15 @@ impl VdevTree {
             pieces.push(&zeros);
         }
         top.write(offset, birth.0, &pieces).map_err(|error| error.at_address(dva))
+    }
+
+    /// Discards the free range `start..end` of a top-level vdev on the devices that support it.
+    ///
+    /// # Errors
+    /// Fails if a device fails.
+    pub(crate) fn discard(&self, top: u32, (start, end): (u64, u64)) -> Result<()> {
+        let vdev = self.tops.get(top as usize).ok_or_else(|| Error::no_vdev(top))?;
+        vdev.discard(start, end - start)
     }
 
     /// Returns all devices of the pool.

@@ -195,9 +195,12 @@ impl Value {
     ///
     /// Returns [`Fault::Corrupt`](crate::error::Fault::Corrupt) unless there is exactly one.
     pub fn u64(&self) -> Result<u64> {
-        match self.u64s()[..] {
-            [one] => Ok(one),
-            _ => Err(self.unexpected("one integer")),
+        match &self.0 {
+            Repr::Word(word) => Ok(*word),
+            Repr::Array(..) => match self.u64s()[..] {
+                [one] => Ok(one),
+                _ => Err(self.unexpected("one integer")),
+            },
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod damage;
 mod references;
+mod shared;
 mod text;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use zstream_dmu::error::{Error as PoolError, Fault};
 use zstream_dmu::ids::Txg;
 use zstream_dmu::pool::Checkpointed;
-use zstream_dmu::pool::check::{self, Finding, Item, Totals};
+use zstream_dmu::pool::check::{self, Finding, Item, NotShared, SharedBlocks, Totals};
 use zstream_dmu::vdev::DamageCause;
 use zstream_dsl::scrub::{self, Blocks, Lines, Part};
 use zstream_dsl::{CryptoKey, Dsl, Erratum};
@@ -99,11 +100,11 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    fn count(&mut self, blocks: Blocks<'_>, each: &mut dyn FnMut(&Item)) {
+    fn count(&mut self, blocks: Blocks<'_>, shared: &mut dyn SharedBlocks) {
         for block in blocks {
             match block {
                 Ok(item) => {
-                    each(&item);
+                    shared.refer(&item);
                     let pointer = item.pointer;
                     self.blocks += 1;
                     self.bytes += pointer.psize() * pointer.dvas().count() as u64;
@@ -117,8 +118,9 @@ impl Waiting {
 impl Outcome {
     fn take(&mut self, part: Part, finding: Finding) {
         match finding {
-            Finding::Block { at, pointer, check } => {
-                for damage in check.bad.iter().flat_map(|copy| &copy.damage) {
+            Finding::Block { at, pointer, check, is_repeated } => {
+                let bad = if is_repeated { &[][..] } else { &check.bad };
+                for damage in bad.iter().flat_map(|copy| &copy.damage) {
                     let member = self.check.members.entry(damage.vdev.clone()).or_default();
                     match damage.cause {
                         DamageCause::Unreadable => member.unreadable += 1,
@@ -126,7 +128,7 @@ impl Outcome {
                     }
                 }
                 if self.blocks.len() < BLOCKS_KEPT {
-                    self.blocks.push((part, DamagedBlock { at, pointer, check: Arc::new(check) }));
+                    self.blocks.push((part, DamagedBlock { at, pointer, check }));
                 } else {
                     self.check.not_listed += 1;
                 }
@@ -170,34 +172,29 @@ impl CheckedState<'_> {
         keys: &dyn Keys,
         control: &mut Control<'_>,
         outcome: &mut Outcome,
-        counting: &mut Option<Counting<'_>>,
+        shared: &mut dyn SharedBlocks,
     ) -> Result<(Vec<Damaged>, Vec<String>)> {
         let mut totals = outcome.check.totals;
         let parts = scrub::parts(&self.open.pool, &self.lines, &mut |part, blocks| {
-            let mut count = |item: &Item| {
-                if let Some(counting) = counting.as_mut() {
-                    counting.count(part, item);
-                }
-            };
             if control.is_cancelled() {
                 return;
             }
             if let Part::Freeing(list) = part {
                 // Nobody reads these any more, and some were freed before they were written.
                 if self.only.is_none() {
-                    outcome.check.waiting.entry(list).or_default().count(blocks, &mut count);
+                    outcome.check.waiting.entry(list).or_default().count(blocks, shared);
                 }
                 return;
             }
             let is_wanted = |item: &Item| self.only.is_none_or(|only| only.has(&item.pointer));
-            let blocks = blocks
-                .filter(|block| block.as_ref().map_or(true, is_wanted))
-                .inspect(|block| block.iter().for_each(&mut count));
-            let mut done = totals.bytes;
+            let blocks = blocks.filter(|block| block.as_ref().map_or(true, is_wanted));
+            let mut done = totals.bytes + totals.repeated_bytes;
             let mut found = |finding| outcome.take(part, finding);
-            check::check(self.open.pool.reader(), blocks, &mut totals, &mut found, &mut |totals| {
-                control.event(Event::Bytes(totals.bytes - done));
-                done = totals.bytes;
+            check::check(self.open.pool.reader(), blocks, shared, &mut totals, &mut found, &mut |totals| {
+                // Datasets use the space of shared blocks once for each reference.
+                let now = totals.bytes + totals.repeated_bytes;
+                control.event(Event::Bytes(now - done));
+                done = now;
                 !control.is_cancelled()
             });
         });
@@ -235,8 +232,8 @@ pub fn check_pool(open: &OpenPool, keys: &dyn Keys, control: &mut Control<'_>) -
     let mut counting = Counting::begin(open);
     let mut references = None;
     let (mut damaged, mut unchecked) = match &mut counting {
-        Ok(counting) => now.check(keys, control, &mut outcome, counting)?,
-        Err(_) => now.check(keys, control, &mut outcome, &mut None)?,
+        Ok(Some(counting)) => now.check(keys, control, &mut outcome, counting)?,
+        Ok(None) | Err(_) => now.check(keys, control, &mut outcome, &mut NotShared)?,
     };
     match counting.and_then(|counting| counting.map(|counting| counting.finish(&now.lines, keys)).transpose())
     {
@@ -311,7 +308,11 @@ fn check_checkpoint(
     let then = OpenPool { pool, dsl };
     let (txg, before) = (then.pool.txg(), outcome.check.totals.blocks);
     let state = CheckedState { lines: Lines::new(&then.dsl)?, open: &then, only: Some(kept) };
-    let found = state.check(keys, control, outcome, &mut None)?;
+    // If its tables cannot be read, each block is read for each reference.
+    let found = match Counting::begin(&then) {
+        Ok(Some(mut counting)) => state.check(keys, control, outcome, &mut counting)?,
+        Ok(None) | Err(_) => state.check(keys, control, outcome, &mut NotShared)?,
+    };
     outcome.check.checkpoint = Some((txg, outcome.check.totals.blocks - before));
     Ok(found)
 }

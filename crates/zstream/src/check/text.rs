@@ -81,8 +81,12 @@ impl PoolCheck {
             );
         }
         let totals = &self.totals;
+        let repeated = match totals.repeated {
+            0 => String::new(),
+            more => format!("; {} to them", Count(more, "more reference")),
+        };
         text += &format!(
-            "{}: checked {}, {} copies, {}\n",
+            "{}: checked {}, {} copies, {}{repeated}\n",
             line(pool),
             Count(totals.blocks, "block"),
             totals.copies,

@@ -138,6 +138,16 @@ pub enum Error {
         /// The reason.
         fault: MemberFault,
     },
+    /// A pool was changed while it was copied.
+    #[error("pool {pool} was changed during the copy, from transaction group {from} to {to}")]
+    Changed {
+        /// The pool.
+        pool: String,
+        /// The transaction group that was copied.
+        from: Txg,
+        /// The newest one.
+        to: Txg,
+    },
     /// Files could not be put into a dataset.
     #[error("{fault}; {}", kept(*committed))]
     Put {
@@ -232,6 +242,7 @@ impl Error {
             | Self::StillLocked { .. }
             | Self::Encryption { .. }
             | Self::Member { .. }
+            | Self::Changed { .. }
             | Self::Put { .. }
             | Self::File { .. }
             | Self::Target { .. }
@@ -269,6 +280,7 @@ impl Error {
             Self::Discard(error) => error.errno(),
             Self::NoKey { .. } | Self::StillLocked { .. } => Errno::EACCES,
             Self::Member { fault, .. } => fault.errno(),
+            Self::Changed { .. } => Errno::EBUSY,
             Self::File { source, .. }
             | Self::Target { source, .. }
             | Self::Archive { source, .. }

@@ -122,12 +122,31 @@ pub enum MemberFault {
     /// The path is not UTF-8, as the configuration of a pool requires.
     #[error("the path is not UTF-8")]
     PathNotText,
+    /// The copy of a pool with several members requires a directory.
+    #[error("the pool has {members} members; name an existing directory for their copies")]
+    NotADirectory {
+        /// Their number.
+        members: usize,
+    },
+    /// Two members have the same file name, so that they cannot be copied into one directory.
+    #[error("two members of the pool have this file name")]
+    SameName,
+    /// It is smaller than the member that is copied.
+    #[error("it has {bytes} bytes; the copy requires {required}")]
+    TooSmall {
+        /// Its size in bytes.
+        bytes: u64,
+        /// The size of the member.
+        required: u64,
+    },
 }
 
 impl MemberFault {
     pub(super) fn errno(&self) -> Errno {
         match self {
-            Self::DiskHasSize | Self::PathNotText => Errno::EINVAL,
+            Self::DiskHasSize | Self::PathNotText | Self::SameName => Errno::EINVAL,
+            Self::NotADirectory { .. } => Errno::ENOTDIR,
+            Self::TooSmall { .. } => Errno::EOVERFLOW,
             Self::Exists => Errno::EEXIST,
             Self::Missing => Errno::ENOENT,
             Self::InUse { .. } | Self::Auxiliary(_) => Errno::EBUSY,

@@ -73,6 +73,7 @@ pub fn check(name: &str, check: &PoolCheck) -> Value {
         "blocks": totals.blocks,
         "copies": totals.copies,
         "bytes": totals.bytes,
+        "repeated": totals.repeated,
         "bad_copies": totals.bad_copies,
         "lost_blocks": totals.lost_blocks,
         "damaged": check.damaged.iter().map(damaged_json).collect::<Vec<_>>(),

@@ -202,6 +202,15 @@ impl PoolPlace {
         Self { pool: Some(pool.into()), ..self }
     }
 
+    pub(crate) fn opener(&self) -> Arc<dyn OpenDevice> {
+        Arc::clone(&self.opener)
+    }
+
+    /// True if the place is the newest state of the pool, as it is on its devices.
+    pub(crate) fn is_newest(&self) -> bool {
+        self.txg.is_none() && !self.is_checkpoint && self.replayed.is_none() && !self.is_rescue
+    }
+
     /// What selects the pool: what was said of the place, or the pool part of a name.
     fn selector(&self, name: Option<&str>) -> Option<String> {
         self.pool.clone().or_else(|| pool_name(name))

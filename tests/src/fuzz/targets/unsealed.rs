@@ -19,7 +19,7 @@ use zstream_dmu::error::{Error as PoolError, Result as PoolResult};
 use zstream_dmu::ids::{BlockId, ObjectId, Txg};
 use zstream_dmu::object_store::ObjectStore as _;
 use zstream_dmu::objset::CloneRange;
-use zstream_dmu::pool::check::{self, Totals};
+use zstream_dmu::pool::check::{self, NotShared, Totals};
 use zstream_dmu::pool::{Pool, PoolChange, WriteOptions};
 use zstream_dmu::space::LogSpaceMaps;
 use zstream_dmu::testing::OverlayDevice;
@@ -662,7 +662,7 @@ pub(super) fn run_read(input: &[u8]) {
             let mut totals = Totals::default();
             let mut left = CHECKED_MAX;
             let _ = scrub::parts(&pool, &lines, &mut |_, blocks| {
-                check::check(pool.reader(), blocks, &mut totals, &mut |_| {}, &mut |_| {
+                check::check(pool.reader(), blocks, &mut NotShared, &mut totals, &mut |_| {}, &mut |_| {
                     left = left.saturating_sub(1);
                     left > 0
                 });

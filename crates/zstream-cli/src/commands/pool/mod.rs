@@ -1,6 +1,7 @@
 //! `zstream pool`: verbs for a pool as a whole.
 
 mod check;
+mod copy;
 mod groups;
 mod properties;
 mod replay;
@@ -36,6 +37,18 @@ Examples:
   zstream pool create --size 512M -O compression=zstd tank mirror a.img b.img
   zstream pool create -o ashift=12 -o compatibility=openzfs-2.1-linux tank raidz2 /dev/sd[b-f]")]
     Create(pool_create::Args),
+    /// Copies the pool as a whole to other devices
+    ///
+    /// Every member that is present is copied: all allocated blocks and the labels, to the bit, but no free space. So a
+    /// disk becomes an image file and back. Copies to files are sparse. The copy has the name and the guids of the
+    /// pool: do not import both at the same time. The pool must not change during the copy, which is checked at the end.
+    /// Before that, the new devices are not part of a pool. An interrupted copy is resumed by the same command.
+    #[command(after_long_help = "\
+Examples:
+  zstream pool copy /dev/sdb tank.img
+  zstream pool copy tank.img /dev/sdc
+  zstream -d /dev/sdb -d /dev/sdc pool copy images/")]
+    Copy(copy::Args),
     /// Marks the pool as exported, so that any host can import it
     ///
     /// Required only for a pool that was still imported when its host or a program terminated: zstream's own verbs
@@ -167,8 +180,8 @@ Examples:
     Check {
         /// Print one JSON object
         ///
-        /// Keys: pool, ok, blocks, copies, bytes, bad_copies, lost_blocks, damaged (each with in, paths, what,
-        /// object, lost, lost_bytes, blocks), not_listed, unchecked, locked (dataset, root), members (name,
+        /// Keys: pool, ok, blocks, copies, bytes, repeated (further references to the blocks), bad_copies, lost_blocks,
+        /// damaged (each with in, paths, what, object, lost, lost_bytes, blocks), not_listed, unchecked, locked (dataset, root), members (name,
         /// unreadable, wrong), missing, waiting (list, blocks, bytes, complete), checkpoint (txg, blocks).
         #[arg(long)]
         json: bool,
@@ -185,6 +198,7 @@ impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
         match &self.command {
             Command::Create(args) => args.run(options),
+            Command::Copy(args) => args.run(options),
             Command::Export { force, pool } => {
                 options.open_writable(pool.as_deref(), *force)?.export()?;
                 Ok(())
