@@ -94,6 +94,15 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// Fails if the device reports an error.
     fn flush(&self) -> io::Result<()>;
 
+    /// Orders writes: those before are on stable storage before any later write is. A device whose flush takes all
+    /// writes into effect at once may do nothing.
+    ///
+    /// # Errors
+    /// Fails like [`flush`](Self::flush).
+    fn barrier(&self) -> io::Result<()> {
+        self.flush()
+    }
+
     /// Returns the size in bytes.
     fn len(&self) -> u64;
 
@@ -162,6 +171,10 @@ impl Device for Window {
         self.inner.flush()
     }
 
+    fn barrier(&self) -> io::Result<()> {
+        self.inner.barrier()
+    }
+
     fn len(&self) -> u64 {
         self.len
     }
@@ -225,6 +238,10 @@ mod tests {
         }
 
         fn flush(&self) -> io::Result<()> {
+            Err(io::Error::other("only a barrier was requested"))
+        }
+
+        fn barrier(&self) -> io::Result<()> {
             Ok(())
         }
 
@@ -253,6 +270,8 @@ mod tests {
         let window = Window::new(Arc::clone(&bucket), 1024, 512).unwrap();
         let faulty = FaultyDevice::new(Arc::clone(&bucket), FailingCalls::Once(1));
         assert_eq!([window.hints(), faulty.hints()], [bucket.hints(); 2]);
+        window.barrier().unwrap();
+        assert!(window.flush().is_err());
         window.discard(0, 512).unwrap();
         assert!(window.discard(1, 512).is_err());
         faulty.discard(1024, 512).unwrap();

@@ -15,7 +15,7 @@ use crate::lock::lock;
 
 /// The destination of uberblocks: the labels of all devices of a pool.
 pub trait Uberblocks: Send + Sync {
-    /// Flushes all devices. Returns after everything that was written is on stable storage.
+    /// Orders writes: everything that was written is on stable storage before an uberblock that is written later.
     ///
     /// # Errors
     ///
@@ -78,8 +78,7 @@ impl PoolLabels {
         self.each(&|leaf, device, _| {
             let list = label_write::list(config, leaf.guid())?;
             numbers.into_iter().try_for_each(|number| label_write::write_list(device, number, &list))
-        })?;
-        self.vdevs.flush()
+        })
     }
 
     /// Initializes the labels of all members of a new pool, which are present, with this config, without an uberblock.
@@ -104,19 +103,20 @@ impl PoolLabels {
 
 impl Uberblocks for PoolLabels {
     fn flush_data(&self) -> Result<()> {
-        self.vdevs.flush()
+        self.vdevs.barrier()
     }
 
     fn write(&self, uberblock: &Uberblock) -> Result<()> {
         let config = self.config().take();
         if let Some(config) = &config {
             self.write_lists(config, BEFORE)?;
+            self.vdevs.barrier()?;
         }
         self.each(&|_, device, ashift| label_write::write_uberblock(device, uberblock, ashift))?;
-        self.vdevs.flush()?;
-        match &config {
-            Some(config) => self.write_lists(config, AFTER),
-            None => Ok(()),
+        if let Some(config) = &config {
+            self.vdevs.barrier()?;
+            self.write_lists(config, AFTER)?;
         }
+        self.vdevs.flush()
     }
 }

@@ -175,6 +175,18 @@ impl VdevTree {
         };
         self.written().into_par_iter().try_for_each(flush)
     }
+
+    /// Orders the writes of all members: those before are on stable storage before any later write is.
+    ///
+    /// # Errors
+    /// Fails if a member fails.
+    pub(crate) fn barrier(&self) -> Result<()> {
+        match self.written()[..] {
+            [(leaf, device)] => device.barrier().map_err(|error| Error::from(error).on_vdev(&leaf.name)),
+            // The order between devices needs more.
+            _ => self.flush(),
+        }
+    }
 }
 
 #[cfg(test)]
