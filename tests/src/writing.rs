@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use zstream_dmu::blkptr::{BlockPointer, Dva};
+use zstream_dmu::blkptr::BlockPointer;
 use zstream_dmu::block::ReadBlock;
 use zstream_dmu::device::{Device, FileDevice};
 use zstream_dmu::dnode::NewObject;
 use zstream_dmu::error::{Error, Result};
 use zstream_dmu::ids::{Bookmark, ObjectId, Txg};
+use zstream_dmu::intent_log;
 use zstream_dmu::mos::DIRECTORY_OBJECT;
 use zstream_dmu::object_set::ObjectSet;
 use zstream_dmu::object_store::ObjectStore;
@@ -22,6 +23,8 @@ use zstream_dmu::vdev::{Vdev, VdevTree};
 use zstream_dmu::zap::{Value, Zap, ZapMut};
 use zstream_dmu::zio::{BlockWriter, Space, WriterSettings};
 use zstream_dmu::{RangeSet, tx};
+use zstream_dsl::Dsl;
+use zstream_dsl::scrub::{self, Lines};
 use zstream_format::object_type::ObjectType;
 use zstream_format::order::ByteOrder;
 
@@ -214,13 +217,36 @@ pub fn spaces(pool: &Pool) -> Result<Vec<VdevSpace>> {
     Ok(found?.into_iter().flatten().collect())
 }
 
+/// The blocks of the intent logs of a pool.
+fn logs(pool: &Pool) -> Vec<BlockPointer> {
+    let dsl = Dsl::open(pool.name(), pool.mos().clone(), Arc::default()).expect("datasets");
+    let mut found = Vec::new();
+    for dataset in Lines::new(&dsl).expect("datasets").datasets().iter().filter(|one| !one.is_snapshot()) {
+        let Ok(set) = scrub::readable_objset(dataset) else { continue };
+        let log = intent_log::blocks(&**pool.reader(), dataset.object().0, &set.phys().zil);
+        found.extend(log.map(|block| block.pointer));
+    }
+    found
+}
+
 /// Removes what only the checkpoint of a pool has from what is allocated. Panics when that is not exactly what the maps of the
 /// checkpoint list.
 fn keep_checkpoint(pool: &Pool, now: &[(BlockPointer, Bookmark)], allocated: &mut BTreeMap<u32, RangeSet>) {
     let Some(then) = pool.checkpoint().expect("the entry of the checkpoint") else { return };
-    let shared: HashSet<Dva> = now.iter().map(|(block, _)| block.dva(0)).collect();
+    // A block that was remapped since has another address, but the same place.
+    let place = |block: &BlockPointer| {
+        let ranges = pool.reader().ranges(block).expect("a block");
+        ranges.first().map(|dva| (dva.vdev(), dva.offset()))
+    };
+    let shared: HashSet<_> = now.iter().map(|(block, _)| place(block)).collect();
     let mut alone: BTreeMap<u32, RangeSet> = BTreeMap::new();
-    for (block, _) in blocks(&then).into_iter().filter(|(block, _)| !shared.contains(&block.dva(0))) {
+    let kept = pool.checkpointed().expect("maps of the checkpoint");
+    for (block, at) in blocks(&then) {
+        assert_eq!(kept.has(&block), !shared.contains(&place(&block)), "{block} at {at}");
+    }
+    let only =
+        blocks(&then).into_iter().map(|(block, _)| block).filter(|block| !shared.contains(&place(block)));
+    for block in only.chain(logs(&then).into_iter().filter(|block| kept.has(block))) {
         for dva in pool.reader().ranges(&block).expect("a block of the checkpoint") {
             let ranges = alone.entry(dva.vdev()).or_default();
             ranges.add(dva.offset(), dva.offset() + dva.asize()).expect("a range of one block");

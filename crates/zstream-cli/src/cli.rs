@@ -16,7 +16,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::commands::{
     bookmark, byteswap, cat, change_key, clone, completions, cp, create, decompress, destroy, dump, extract,
     get, hold, info, join, list, ls, man, pool, prune, put, recompress, recv, redup, rename, resume_token,
-    select, send, set, snapshot, token, verify,
+    select, send, set, snapshot, sync, token, verify,
 };
 use crate::failure::Failure;
 use crate::pool::PoolOptions;
@@ -32,7 +32,8 @@ use crate::pool::PoolOptions;
 Exit codes:
   0  done
   1  the input is invalid or the operation failed; standard error names the cause and the location
-  2  usage error (verbs that OpenZFS's zstream also has use its codes)")]
+  2  usage error (verbs that OpenZFS's zstream also has use its codes)
+  3  `sync --dry-run` found something to send")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pool: PoolOptions,
@@ -82,6 +83,7 @@ verbs! {
     Send(send::Args).run(pool);
     #[command(visible_alias = "receive")]
     Recv(recv::Args).run(pool);
+    Sync(sync::Args).run(pool);
     Create(create::Args).run(pool);
     #[command(visible_alias = "snap")]
     Snapshot(snapshot::Args).run(pool);

@@ -45,6 +45,11 @@ impl Failure {
         Self { message: None, is_verbatim: false, code: 1, signal: None }
     }
 
+    /// There is nothing more to report than an exit code.
+    pub(crate) fn code(code: u8) -> Self {
+        Self { code, ..Self::reported() }
+    }
+
     /// A usage error that the parser cannot detect.
     pub(crate) fn usage(message: impl Display) -> Self {
         Self { code: 2, ..Self::new(message) }

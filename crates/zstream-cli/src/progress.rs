@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use zstream::mapped::Mapped;
 use zstream::{Cancel, Control, Event};
 use zstream_format::stream::{ReadAt, View};
+use zstream_recv::Note;
 
 use crate::failure::Failure;
 use crate::text::{complain_columns, file_name};
@@ -61,6 +62,7 @@ impl Meter {
             }
             Event::Bytes(bytes) => self.add(*bytes as usize),
             Event::Warning(warning) => self.line(&format!("zstream: {warning}")),
+            Event::Receive(Note::Warning(text)) => self.line(&format!("zstream: {text}")),
             Event::NotRestored { path, why, .. } => {
                 let path = if path.is_empty() { "/".to_owned() } else { file_name(path) };
                 self.line(&format!("zstream: {path}: {why}"));

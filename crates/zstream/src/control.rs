@@ -12,6 +12,7 @@ use zstream_send::Note as SendNote;
 use zstream_zpl::node::{FileType, Node};
 
 use crate::error::{Cause, Error};
+use crate::synced::SyncNote;
 use crate::text::Count;
 
 /// A token that cancels the verbs that were started with it. Clones are the same token.
@@ -162,6 +163,8 @@ pub enum Event<'a> {
     Send(SendNote),
     /// A step of a receive.
     Receive(ReceiveNote),
+    /// A step of a synchronization.
+    Sync(SyncNote),
 }
 
 impl std::fmt::Debug for Event<'_> {
@@ -184,6 +187,7 @@ impl std::fmt::Debug for Event<'_> {
             Self::Sending(name) => f.debug_tuple("Sending").field(name).finish(),
             Self::Send(note) => f.debug_tuple("Send").field(note).finish(),
             Self::Receive(note) => f.debug_tuple("Receive").field(note).finish(),
+            Self::Sync(note) => f.debug_tuple("Sync").field(note).finish(),
         }
     }
 }

@@ -32,6 +32,8 @@ mod replay;
 mod replicate;
 pub mod rescue;
 mod send;
+pub mod sync;
+mod synced;
 pub mod text;
 mod verify;
 
@@ -43,18 +45,21 @@ pub use datasets::{
     snapshot_with,
 };
 pub use dedup::{Prune, prune_dedup};
-pub use error::{Cause, EncryptionFault, Error, OtherError, PutFault, ReceiveError, Request, Result};
+pub use error::{
+    Cause, EncryptionFault, Error, OtherError, PutFault, ReceiveError, Request, Result, SyncFault,
+};
 pub use files::{ListOptions, Listed, list_files};
 pub use place::keys::{load_key, unlock, unlock_to_write};
 pub use place::pool::unsearched;
 pub use place::source::{CHUNK_BYTES, joined, parts};
 pub use place::{Key, KeyFile, Keys, NoKeys, OpenNames, OpenPool, PoolPlace, Secret, Source, StreamPlace};
 pub use prune::{Keep, Period, Policy, PruneRequest, Pruned, PrunedDataset, Reason, Verdict, Within};
-pub use put::{Copied, Input, Put, PutOptions, Reflink, split_target};
+pub use put::{Copied, Extent, HostExtents, Input, Put, PutOptions, Reflink, SharedExtents, split_target};
 pub use receive::{ReceiveRequest, Received, Receiver, abort_receive};
 pub use replay::{ReplayOptions, Replayed, replay};
 pub use replicate::{Replicated, Replication};
 pub use send::Sender;
+pub use synced::{SyncNote, SyncStream, Synced};
 pub use verify::{VerifyingWriter, advice, verify};
 pub use zstream_format::errno::Errno;
 pub use zstream_send::request::Request as SendRequest;

@@ -4,7 +4,12 @@
 //! error instead of the end.
 
 use std::io::{self, Read, Write};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use zstream_recv::error::Cancelled;
+
+use crate::control::Cancel;
 
 /// The size of a batch, in bytes.
 const BATCH_BYTES: usize = 1 << 20;
@@ -12,10 +17,13 @@ const BATCH_BYTES: usize = 1 << 20;
 /// The maximum number of batches in the queue.
 const BATCHES: usize = 8;
 
+/// The time after which a waiting reader looks whether it is cancelled.
+const TICK: Duration = Duration::from_millis(100);
+
 /// Makes a pipe.
 pub(crate) fn pipe() -> (PipeWriter, PipeReader) {
     let (sender, batches) = sync_channel(BATCHES);
-    let reader = PipeReader { batches, batch: Vec::new(), at: 0, is_finished: false };
+    let reader = PipeReader { batches, batch: Vec::new(), at: 0, is_finished: false, cancel: None };
     (PipeWriter { sender, batch: Vec::with_capacity(BATCH_BYTES) }, reader)
 }
 
@@ -35,6 +43,7 @@ pub(crate) struct PipeReader {
     batch: Batch,
     at: usize,
     is_finished: bool,
+    cancel: Option<Cancel>,
 }
 
 impl PipeWriter {
@@ -65,11 +74,31 @@ impl Write for PipeWriter {
     }
 }
 
+impl PipeReader {
+    /// The same; a read that waits for the writer ends with an error when `cancel` is cancelled.
+    pub(crate) fn cancelled_by(self, cancel: &Cancel) -> Self {
+        Self { cancel: Some(cancel.clone()), ..self }
+    }
+
+    fn next(&self) -> io::Result<Batch> {
+        loop {
+            if self.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
+                return Err(io::Error::other(Cancelled("its caller")));
+            }
+            match self.batches.recv_timeout(TICK) {
+                Ok(batch) => return Ok(batch),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("the sender failed")),
+            }
+        }
+    }
+}
+
 impl Read for PipeReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.at == self.batch.len() && !self.is_finished {
             self.at = 0;
-            self.batch = self.batches.recv().map_err(|_| io::Error::other("the sender failed"))?;
+            self.batch = self.next()?;
             self.is_finished = self.batch.is_empty();
         }
         let bytes = &self.batch[self.at..];

@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use zstream_dmu::Random;
 use zstream_dmu::brt::Table;
 use zstream_dmu::ddt;
 use zstream_dmu::device::{Device, MemoryDevice};
@@ -25,6 +24,7 @@ use zstream_dmu::testing::{Loss, Recorder};
 use zstream_dmu::vdev::{Member, VdevState};
 use zstream_dmu::zap::Value;
 use zstream_dmu::zio::crypt::{KeyFormat, Keyring, WrappingKey};
+use zstream_dmu::{Random, RangeSet};
 use zstream_dsl::prop::parse;
 use zstream_dsl::scrub::{self, Lines};
 use zstream_dsl::write::{Setting, Tx, Wrapping, WritablePool};
@@ -43,7 +43,7 @@ use crate::devices::Discarding;
 use crate::errors::{Error, Result};
 use crate::livelists::Livelists;
 use crate::rng::Rng;
-use crate::writing::{Devices, unreached};
+use crate::writing::{Devices, overlays, unreached};
 
 /// What is said of a pool without room. Where changes were made by then, they are dropped with their transaction group.
 const FULL: &str = "no room";
@@ -61,7 +61,11 @@ const KEY: [u8; 32] = *b"the key of all histories is this";
 /// A pool with a history.
 pub struct History {
     words: &'static str,
+    /// The name of the pool.
+    name: &'static str,
     devices: Devices,
+    /// The places of intent logs that the pool had from the start.
+    logs: BTreeMap<u32, RangeSet>,
     pool: Option<WritablePool>,
     rng: Rng,
     /// Heads and snapshots, as they are and as the last transaction group left them.
@@ -132,6 +136,76 @@ impl History {
         Self { clones: true, prunes: seed.is_multiple_of(2), ..history }
     }
 
+    /// The golden pool from which two vdevs were removed. Its datasets have blocks there, and lists of those that OpenZFS
+    /// remapped since.
+    ///
+    /// # Panics
+    /// It cannot be opened.
+    #[must_use]
+    pub fn removed(seed: u64) -> Self {
+        const REMOVED: &str = "removed";
+        let of_name = |(path, device): (String, Arc<dyn Device>)| {
+            let name = Path::new(&path).file_name().and_then(|name| name.to_str());
+            (name.expect("UTF-8").to_owned(), device)
+        };
+        let devices: Devices = overlays(REMOVED).into_iter().map(of_name).collect();
+        let pool = Pool::open_devices(devices.clone(), &OpenOptions::default()).expect("a golden pool");
+        let dsl = Dsl::open(pool.name(), pool.mos().clone(), Arc::default()).expect("datasets");
+        let mut trees = BTreeMap::new();
+        dsl.walk(&mut |dir| {
+            let head = dir.head()?;
+            for dataset in head.snapshots()?.into_iter().chain([head]) {
+                trees.insert(dataset.object(), Tree::read(&*dataset.objset()?));
+            }
+            Ok(())
+        })
+        .expect("datasets");
+        assert!(trees.len() > 1, "a snapshot and a head");
+        let mut this = Self::over((REMOVED, REMOVED), devices, trees, seed);
+        this.logs = unreached(&pool);
+        this.pool = Some(this.open());
+        this
+    }
+
+    /// The same, with files that are cloned and blocks that are deduplicated, in a fast table.
+    ///
+    /// # Panics
+    /// A feature cannot be enabled.
+    #[must_use]
+    pub fn and_deduplicating(mut self) -> Self {
+        self.enable("block_cloning");
+        self.enable("fast_dedup");
+        let dsl = self.pool().dsl();
+        let root = dsl.root().and_then(|root| root.head()).expect("the root filesystem").object();
+        drop(dsl);
+        let property = parse("dedup", "sha256").expect("a property");
+        self.pool().tx().assign(root, &property).expect("a change of a property");
+        self.commit();
+        Self { clones: true, prunes: true, ..self }
+    }
+
+    /// The same, with steps that take a checkpoint of the pool, or discard it.
+    ///
+    /// # Panics
+    /// The feature cannot be enabled.
+    #[must_use]
+    pub fn and_checkpointed(mut self) -> Self {
+        self.enable("zpool_checkpoint");
+        Self { checkpoint: Some(None), ..self }
+    }
+
+    fn enable(&mut self, feature: &str) {
+        let enabled = PoolChange::parse(&format!("feature@{feature}=enabled")).expect("a feature");
+        self.pool().change_pool(&enabled).expect("a feature");
+        self.pool().commit().expect("a commit");
+    }
+
+    /// The name of the pool.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Records every write from the next transaction group on, so that [`crash`](Self::crash) can be asked.
     ///
     /// # Panics
@@ -186,10 +260,22 @@ impl History {
         fill_new(&mut pool, secret, &Tree::default()).expect("a filesystem");
         pool.commit().expect("a commit");
         let trees: BTreeMap<_, _> = [first.root, secret].map(|head| (head, Tree::default())).into();
+        Self { pool: Some(pool), ..Self::over((words, POOL), devices, trees, seed) }
+    }
+
+    /// A pool of this description and name, which is not open yet.
+    fn over(
+        (words, name): (&'static str, &'static str),
+        devices: Devices,
+        trees: BTreeMap<ObjectId, Tree>,
+        seed: u64,
+    ) -> Self {
         Self {
             words,
+            name,
             devices,
-            pool: Some(pool),
+            logs: BTreeMap::new(),
+            pool: None,
             rng: Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
             committed: trees.clone(),
             trees,
@@ -236,12 +322,7 @@ impl History {
     /// It cannot be made.
     #[must_use]
     pub fn checkpointed(words: &'static str, ashift: u8, seed: u64) -> Self {
-        let mut history = Self::new(words, ashift, seed);
-        let enabled = PoolChange::parse("feature@zpool_checkpoint=enabled").expect("a feature");
-        history.pool().change_pool(&enabled).expect("a feature");
-        history.pool().commit().expect("a commit");
-        history.checkpoint = Some(None);
-        history
+        Self::new(words, ashift, seed).and_checkpointed()
     }
 
     /// The same, every write from the second transaction group on recorded, so that [`crash`](Self::crash) can be asked.
@@ -391,7 +472,7 @@ impl History {
         let next = self.groups.keys().find(|group| **group > safe).map_or(u64::MAX, |txg| *txg);
         assert!((safe..=next).contains(&txg), "{at}: {txg}, not {safe} to {next}");
         let (_, (_, trees)) = self.groups.range(..=txg).next_back().expect("a transaction group");
-        compare(&pool, trees, self.prunes, &at);
+        self.compare(&pool, trees, &at);
         crashed
     }
 
@@ -603,11 +684,11 @@ impl History {
         if !self.absent.is_empty() {
             let degraded = Pool::open_devices(self.present(), &OpenOptions::default()).expect("our own pool");
             assert_eq!(degraded.health(), VdevState::Degraded, "{at}");
-            compare(&degraded, &self.trees, self.prunes, &at);
+            self.compare(&degraded, &self.trees, &at);
         }
         let pool = Pool::open_devices(self.devices.clone(), &OpenOptions::default()).expect("our own pool");
         assert_eq!(pool.health(), VdevState::Online, "{at}");
-        compare(&pool, &self.trees, self.prunes, &at);
+        self.compare(&pool, &self.trees, &at);
         *self.done.entry("livelists").or_default() += pool.features().count("livelist") as usize;
         let then = pool.checkpoint().expect("its checkpoint");
         let expected = self.checkpoint.as_ref().and_then(Option::as_ref);
@@ -627,6 +708,21 @@ impl History {
         }
         self.pool = Some(self.open());
         pool.features().clone()
+    }
+
+    /// Asserts that a pool holds these files and has lost no place.
+    fn compare(&self, pool: &Pool, trees: &BTreeMap<ObjectId, Tree>, at: &str) {
+        for (vdev, leaked) in unreached(pool) {
+            // A log that was there from the start is gone after a rollback.
+            let is_log = self.logs.get(&vdev) == Some(&leaked);
+            assert!(
+                leaked.is_empty() || is_log,
+                "{at}: vdev {vdev} has places that nothing leads to: {leaked:?}"
+            );
+        }
+        let live = Livelists::of(pool).expect("livelists");
+        assert_eq!(live, Livelists { count: pool.features().count("livelist"), wrong: Vec::new() }, "{at}");
+        compare_content(pool, trees, self.prunes, at);
     }
 }
 
@@ -702,16 +798,6 @@ fn compare_deduplicated(
     };
     assert_eq!(active, fast, "{at}");
     pruned
-}
-
-/// Asserts that a pool holds the files of the model and has lost no place.
-fn compare(pool: &Pool, trees: &BTreeMap<ObjectId, Tree>, prunes: bool, at: &str) {
-    for (vdev, leaked) in unreached(pool) {
-        assert!(leaked.is_empty(), "{at}: vdev {vdev} has places that nothing leads to: {leaked:?}");
-    }
-    let live = Livelists::of(pool).expect("livelists");
-    assert_eq!(live, Livelists { count: pool.features().count("livelist"), wrong: Vec::new() }, "{at}");
-    compare_content(pool, trees, prunes, at);
 }
 
 /// Asserts that a pool holds the files of the model.

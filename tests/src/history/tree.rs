@@ -48,6 +48,32 @@ impl Tree {
         Self { volume: Some(Arc::new(vec![0; bytes])), ..Self::default() }
     }
 
+    /// The files and directories of a filesystem that has nothing else.
+    ///
+    /// # Panics
+    /// It cannot be read.
+    pub(super) fn read(set: &dyn ObjectSet) -> Self {
+        let mut tree = Self::default();
+        let fs = Filesystem::open(set).expect("a filesystem");
+        for visit in fs.walk(fs.node(fs.root()).expect("the root")) {
+            let Visit::Node { path, node } = visit else { continue };
+            let path = String::from_utf8(path).expect("text");
+            match node.file_type() {
+                Some(FileType::Directory) if path.is_empty() => {}
+                Some(FileType::Directory) => drop(tree.directories.insert(path, node.object)),
+                Some(FileType::File) => {
+                    let mut bytes = vec![0; node.size as usize];
+                    let content = fs.content(&node).expect("content");
+                    assert_eq!(content.read(0, &mut bytes).expect("bytes"), bytes.len());
+                    tree.names.insert(path, node.object);
+                    tree.files.insert(node.object, Arc::new(bytes));
+                }
+                other => panic!("{path} is a {other:?}"),
+            }
+        }
+        tree
+    }
+
     /// Bytes of a volume.
     pub(super) fn volume_bytes(&self) -> Option<u64> {
         self.volume.as_ref().map(|bytes| bytes.len() as u64)

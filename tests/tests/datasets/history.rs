@@ -277,12 +277,72 @@ fn interop_random_histories_with_checkpoints_are_clean_to_zdb() {
     }
 }
 
+/// Cloning, deduplication and checkpoints at once: with gang blocks, with blocks on removed vdevs, and with members that come
+/// and go. Each with the members that are away one after the other.
+fn several(seed: u64) -> [(History, &'static [&'static [usize]]); 4] {
+    let more = |history: History| history.and_deduplicating().and_checkpointed();
+    [
+        (more(History::removed(seed)), &[&[], &[]]),
+        (more(History::removed(seed + 1).and_ganged(2048)), &[&[], &[]]),
+        (more(History::new("raidz2 a b c d e", 9, seed)).and_ganged(2048), &[&[1, 3], &[1], &[]]),
+        (more(History::new("mirror a b mirror c d", 12, seed)).and_ganged(8192), &[&[1], &[1, 2], &[]]),
+    ]
+}
+
+#[test]
+fn a_random_history_of_several_kinds_at_once_is_that_of_the_model() {
+    for (mut history, away) in several(90) {
+        for absent in away {
+            history.without(absent);
+            history.run(40);
+            history.judge(None);
+        }
+        let did = |word: &str| history.done.get(word).copied().unwrap_or(0);
+        assert!(
+            did("done") > 40 && did("cloned") > 0 && did("checkpoint") > 0,
+            "{history:?} {:?}",
+            history.done
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs OpenZFS's zdb: cargo xtask interop"]
+fn interop_random_histories_of_several_kinds_at_once_are_clean_to_zdb() {
+    for (mut history, away) in several(seed()) {
+        for round in 0..2 / every::step(2) {
+            for absent in away {
+                history.without(absent);
+                is_clean_after(&mut history, 60, "zdb");
+            }
+            println!("{history:?}, round {round}: {:?}", history.done);
+        }
+    }
+}
+
+/// The lists of remapped blocks, obsolete maps and counts of references, whenever the power fails.
+#[test]
+fn a_crash_leaves_the_remapped_blocks_of_a_transaction_group() {
+    for (seed, is_mixed) in [(82, false), (83, true)] {
+        let history = History::removed(seed);
+        let mut history = if is_mixed { history.and_deduplicating().and_checkpointed() } else { history };
+        history.run(if is_mixed { 10 } else { 1 });
+        let mut history = history.and_recorded();
+        history.run(12);
+        for cut in (0..=history.events()).step_by(19) {
+            for loss in [Loss::Nothing, Loss::All, Loss::Torn(cut as u64)] {
+                history.crash(cut, loss);
+            }
+        }
+    }
+}
+
 /// Runs these steps. The pool is then that of the model, and this `zdb` finds it clean.
 fn is_clean_after(history: &mut History, steps: usize, zdb: &str) {
     history.run(steps);
     let dir = tempfile::tempdir().expect("a directory");
     history.judge(Some(dir.path()));
-    openzfs::assert_no_leaks_by(zdb, dir.path(), POOL);
+    openzfs::assert_no_leaks_by(zdb, dir.path(), history.name());
 }
 
 fn seed() -> u64 {

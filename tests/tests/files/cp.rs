@@ -9,13 +9,13 @@ use zstream_tests::pools::PASSPHRASE;
 use zstream_tests::program::zstream;
 
 /// A pool in a file of its own, and a directory for other files.
-struct Pool {
-    dir: tempfile::TempDir,
+pub(crate) struct Pool {
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Pool {
     /// A pool with the feature, or without it.
-    fn new(cloning: bool) -> Self {
+    pub(crate) fn new(cloning: bool) -> Self {
         let pool = Self { dir: tempfile::tempdir().expect("a directory") };
         let image = pool.path("p.img");
         let feature = if cloning { "enabled" } else { "disabled" };
@@ -30,50 +30,50 @@ impl Pool {
         pool
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn run(&self, line: &str) -> Outcome {
+    pub(crate) fn run(&self, line: &str) -> Outcome {
         let (image, key) = (self.path("p.img"), self.path("key"));
         let before = ["-d", image.to_str().expect("UTF-8"), "--key-file", key.to_str().expect("UTF-8")];
         let words: Vec<&str> = line.split_whitespace().collect();
         zstream(&[&before[..], &words].concat(), b"")
     }
 
-    fn does(&self, line: &str) -> Vec<u8> {
+    pub(crate) fn does(&self, line: &str) -> Vec<u8> {
         let outcome = self.run(line);
         assert_eq!(outcome.code, 0, "{line}: {}", String::from_utf8_lossy(&outcome.stderr));
         outcome.stdout
     }
 
     /// What is said of a line that succeeds.
-    fn says(&self, line: &str) -> String {
+    pub(crate) fn says(&self, line: &str) -> String {
         let outcome = self.run(line);
         let said = String::from_utf8(outcome.stderr).expect("text");
         assert_eq!(outcome.code, 0, "{line}: {said}");
         said
     }
 
-    fn fails(&self, line: &str, code: i32) -> String {
+    pub(crate) fn fails(&self, line: &str, code: i32) -> String {
         let outcome = self.run(line);
         let said = String::from_utf8(outcome.stderr).expect("text");
         assert_eq!(outcome.code, code, "{line}: {said}");
         said
     }
 
-    fn put(&self, target: &str, content: &[u8]) {
+    pub(crate) fn put(&self, target: &str, content: &[u8]) {
         let file = self.path("file");
         fs::write(&file, content).expect("a file");
         self.does(&format!("put {} {target}", file.display()));
     }
 
-    fn cat(&self, dataset: &str, path: &str) -> Vec<u8> {
+    pub(crate) fn cat(&self, dataset: &str, path: &str) -> Vec<u8> {
         self.does(&format!("cat {dataset} {path}"))
     }
 
     /// Bytes that clones save, after a check that finds nothing.
-    fn saved(&self) -> u64 {
+    pub(crate) fn saved(&self) -> u64 {
         let report: Json = serde_json::from_slice(&self.does("pool check --json")).expect("JSON");
         report["references"]["saved"].as_u64().unwrap_or(0)
     }

@@ -8,6 +8,7 @@ mod put;
 mod put_crash;
 mod put_program;
 mod quotas;
+mod reflinked;
 mod restored;
 mod signals;
 mod untrusted;

@@ -28,5 +28,7 @@ mod rules_raw;
 mod rules_records;
 mod rules_resume;
 mod signals;
+mod synced;
+mod synced_history;
 mod viewed;
 mod volumes;

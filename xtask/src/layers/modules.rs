@@ -46,8 +46,8 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "zstream",
-        "layers text error control mapped pipe place files dump edits info describe rescue dedup pools list create keys replay put extract \
-         copy check progress prune json datasets quotas receive send verify replicate",
+        "layers text error synced control mapped pipe place files dump edits info describe rescue dedup pools list create keys replay put extract \
+         copy check progress prune json datasets quotas receive send verify replicate sync",
     ),
     (
         "zstream-cli",

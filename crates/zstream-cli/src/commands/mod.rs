@@ -32,5 +32,6 @@ pub(crate) mod select;
 pub(crate) mod send;
 pub(crate) mod set;
 pub(crate) mod snapshot;
+pub(crate) mod sync;
 pub(crate) mod token;
 pub(crate) mod verify;

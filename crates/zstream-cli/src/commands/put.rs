@@ -5,8 +5,9 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use zstream::{Error, Input, Put, PutOptions, Request};
+use zstream::{Error, HostExtents, Input, Put, PutOptions, Request};
 
 use crate::change::command_line;
 use crate::failure::Failure;
@@ -23,7 +24,8 @@ const STANDARD_INPUT: &str = "-";
 /// If PATH is a directory, SRC is copied into it; otherwise SRC is copied to that name, and the parent directory
 /// must exist. Preserves owners, modes, times, extended attributes, holes, symbolic and hard links, devices,
 /// FIFOs and sockets. Existing files are replaced; a directory is never replaced by another type. If anything
-/// fails, the dataset is left unchanged, except that with more than 8 GiB of data a part may already be written.
+/// fails, the dataset is left unchanged, except that with more than 8 GiB of data, or with --reflink, a part may
+/// already be written.
 /// The properties recordsize, compression, checksum, copies, xattr and dnodesize are honoured. With --timestamp
 /// the same sources produce a bit-identical image.
 #[derive(Debug, clap::Args)]
@@ -37,6 +39,9 @@ pub(crate) struct Args {
     /// SRC are tar archives to unpack; `-` is standard input
     #[arg(long)]
     tar: bool,
+    /// Clone blocks that SRC share on this host, such as copies by `cp --reflink`, instead of writing them again
+    #[arg(long, conflicts_with = "tar")]
+    reflink: bool,
     /// Use the pool even if another host may have it imported
     #[arg(short)]
     force: bool,
@@ -61,6 +66,7 @@ impl Args {
         zstream::parts(path)?;
         let mut putting = PutOptions::default();
         (putting.force, putting.timestamp) = (self.force, self.timestamp);
+        putting.reflink = self.reflink.then(|| Arc::new(HostExtents) as _);
         let mut put = Put::open(&options.place_to_write()?, name, &putting, options)?;
         warn_unsearched(put.pool());
         if put.is_volume() {

@@ -198,7 +198,13 @@ impl Pending {
         })();
         let totals = totals.ok_or_else(|| self.bad("sum", offset))?;
         if old == 0 {
-            self.counts.add(offset / self.region_bytes, 1)?;
+            let region = offset / self.region_bytes;
+            // A region that is not in the table would be without entries for the next reader.
+            let regions = self.table.as_ref().map_or(0, |table| table.phys.regions).max(self.regions);
+            if region >= regions {
+                return Err(self.bad("region", offset));
+            }
+            self.counts.add(region, 1)?;
         }
         self.totals = totals;
         self.entries.entry(offset).or_insert(Count { written: 0, now: 0 }).now = new;

@@ -16,7 +16,7 @@ use zstream_format::order::ByteOrder;
 use super::history::Event;
 use super::writer::PoolWriter;
 use super::{Pool, open};
-use crate::blkptr::BlockPointer;
+use crate::blkptr::{BlockPointer, Dva, SECTOR_BYTES};
 use crate::error::{Error, Fault, Result};
 use crate::ids::Txg;
 use crate::mos::{DIRECTORY_OBJECT, Features};
@@ -25,30 +25,40 @@ use crate::range_set::RangeSet;
 use crate::space::kept::CHECKPOINT;
 use crate::space::vdev_space::VdevSpace;
 use crate::tx::features;
-use crate::vdev::Vdev;
 use crate::vdev::uberblock::{UBERBLOCK_BYTES, Uberblock, UberblockPhys};
+use crate::vdev::{Vdev, VdevTree};
 use crate::zap::{Value, Zap, ZapMut};
 
 /// The short name of the feature.
 const FEATURE: &str = "zpool_checkpoint";
 
-/// The ranges that only the checkpoint of a pool uses, by top-level vdev.
-#[derive(Debug, Clone, Default)]
-pub struct Checkpointed(BTreeMap<u32, RangeSet>);
+/// The ranges that only the checkpoint of a pool uses.
+#[derive(Debug, Clone)]
+pub struct Checkpointed {
+    /// The ranges by top-level vdev. Removed vdevs have none: their blocks are where they were moved.
+    ranges: BTreeMap<u32, RangeSet>,
+    vdevs: Arc<VdevTree>,
+}
 
 impl Checkpointed {
     /// Returns whether a block is in these ranges. `pointer` must refer to a block on vdevs.
     #[must_use]
     pub fn has(&self, pointer: &BlockPointer) -> bool {
         // All copies are freed together.
-        let dva = pointer.dva(0);
-        self.0.get(&dva.vdev()).is_some_and(|freed| freed.overlaps(dva.offset(), dva.offset() + 1))
+        let first = pointer.dva(0);
+        let sector = Dva::new(first.vdev(), first.offset(), SECTOR_BYTES, false);
+        // A block whose place is not known cannot be read, which is reported by whoever tries.
+        let Ok(places) = self.vdevs.current(sector) else { return true };
+        places.iter().any(|dva| {
+            let freed = self.ranges.get(&dva.vdev());
+            freed.is_some_and(|freed| freed.overlaps(dva.offset(), dva.offset() + dva.asize()))
+        })
     }
 
     /// Returns the allocated bytes on all vdevs, including parity.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.0.values().map(RangeSet::bytes).sum()
+        self.ranges.values().map(RangeSet::bytes).sum()
     }
 }
 
@@ -102,7 +112,7 @@ impl Pool {
                 found.insert(space.vdev, space.checkpointed(mos).map_err(|error| error.on_vdev(top.name()))?);
             }
         }
-        Ok(Checkpointed(found))
+        Ok(Checkpointed { ranges: found, vdevs: Arc::clone(self.reader().vdevs()) })
     }
 }
 

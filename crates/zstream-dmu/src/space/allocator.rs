@@ -141,7 +141,8 @@ impl Allocator {
         let capacity = counted.map(Top::capacity).sum();
         let of_data = tops.iter().flatten().filter(|top| top.class == Some(AllocationClass::Normal));
         let unit_shift = of_data.map(|top| top.ashift).min().unwrap_or(*ASHIFT_RANGE.start() as u8);
-        let mut sizes = vec![0; tops.len()];
+        // A removed vdev has no metaslabs, but blocks that can be cloned.
+        let mut sizes: Vec<u64> = vdevs.tops().iter().map(|top| top.config().whole_metaslabs()).collect();
         for space in spaces {
             sizes[space.vdev as usize] = space.metaslabs() << space.metaslab_shift;
         }

@@ -58,6 +58,14 @@ pub struct VdevConfig {
 }
 
 impl VdevConfig {
+    /// Returns the size of the vdev in whole metaslabs, according to its configuration (`vdev_get_min_asize`); 0 for a
+    /// vdev without a size.
+    pub(crate) fn whole_metaslabs(&self) -> u64 {
+        let shift = self.metaslab_shift.and_then(|shift| u32::try_from(shift).ok()).unwrap_or(0);
+        let asize = self.asize.unwrap_or(0);
+        asize.checked_shr(shift).map_or(0, |metaslabs| metaslabs << shift)
+    }
+
     /// Creates a config with only these properties.
     #[must_use]
     pub fn bare(kind: VdevType, id: u64, guid: Guid) -> Self {

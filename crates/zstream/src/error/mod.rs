@@ -1,6 +1,7 @@
 //! Errors of the verbs.
 
 mod request;
+mod sync;
 mod verbs;
 
 use std::io;
@@ -17,6 +18,7 @@ use zstream_view::ViewError;
 use zstream_zpl::error::{Error as FileError, Fault as FileFault};
 
 pub use self::request::{EncryptionFault, MemberFault, Request};
+pub use self::sync::SyncFault;
 pub use self::verbs::{PutFault, ReceiveError};
 use crate::text::file_name;
 
@@ -88,6 +90,9 @@ pub enum Error {
     /// A receive failed; the dataset is unchanged, unless the receive can be resumed.
     #[error("cannot receive: {0}")]
     Receive(#[from] Box<ReceiveError>),
+    /// A dataset cannot be synchronized.
+    #[error("{0}")]
+    Sync(#[source] Box<SyncFault>),
     /// The saved state of an interrupted receive cannot be discarded.
     #[error("{0}")]
     Discard(#[source] ReceiveFault),
@@ -231,6 +236,7 @@ impl Error {
             | Self::View(_)
             | Self::Send(_)
             | Self::Receive(_)
+            | Self::Sync(_)
             | Self::Discard(_)
             | Self::NoKey { .. }
             | Self::StillLocked { .. }
@@ -270,6 +276,7 @@ impl Error {
             Self::View(error) => error.errno(),
             Self::Send(refusal) => refusal.errno(),
             Self::Receive(error) => error.errno(),
+            Self::Sync(fault) => fault.errno(),
             Self::Discard(error) => error.errno(),
             Self::NoKey { .. } | Self::StillLocked { .. } => Errno::EACCES,
             Self::Member { fault, .. } => fault.errno(),
@@ -291,6 +298,12 @@ impl Error {
             Self::Receive(error) => error.is_cancelled(),
             _ => false,
         }
+    }
+}
+
+impl From<SyncFault> for Error {
+    fn from(fault: SyncFault) -> Self {
+        Self::Sync(Box::new(fault))
     }
 }
 

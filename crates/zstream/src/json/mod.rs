@@ -32,19 +32,33 @@
 //! | `error` | `null`, or an object: `kind`, `message`, `offset`, `record` (its number), `record_type`, `expected`, `found` (strings or `null`), `snapshot` |
 //! | `warnings` | a list of objects: `kind`, `message`, `offset`, `record`, `record_type`, `count` |
 //!
-//! # [`prune`]
+//! # [`prune()`]
 //!
 //! ```text
 //! { dry_run, destroyed, freed_bytes,
 //!   datasets: [ { dataset, snapshots: [ { snapshot, guid, creation, keep, reasons: [ "daily snapshot", ... ], freed_bytes } ] } ] }
 //! ```
+//!
+//! # [`sync()`] and [`synced`]
+//!
+//! | event | keys |
+//! | --- | --- |
+//! | `up_to_date` | `source`, `target`, `snapshot` (`null` if the source has none) |
+//! | `sends` | `source`, `target`, `from` (`@a`, `#a` or `null`), `to`, `snapshots`, `resumed`, `estimated_bytes` (or `null`), `dry_run` |
+//! | `sent` | those of `sends`, `bytes`, `seconds` |
+//! | `discards` | `target` |
+//! | `marked` | `name` of a bookmark, or of a snapshot with the tag of its hold |
+//! | `failed` | `source`, `target`, `errno`, `message` |
+//! | `done` | `up_to_date`, `behind`, `failed` (numbers of datasets), `snapshots`, `bytes`, `dry_run` |
 
 mod pool;
 mod prune;
 mod stream;
+mod sync;
 mod zfs;
 
 pub use self::pool::{check, group, pool};
 pub use self::prune::prune;
 pub use self::stream::{ignored, not_opened, received, resume, summary, tree_change, verdict};
+pub use self::sync::{sync, synced};
 pub use self::zfs::{JsonProperty, PoolMember, datasets, pool_properties};

@@ -387,6 +387,18 @@ impl PoolPlace {
         Ok(opened)
     }
 
+    /// # Errors
+    /// The place is for reading only.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.txg.is_some() || self.is_checkpoint {
+            return Err(Request::EarlierTxg.into());
+        }
+        if self.replayed.is_some() {
+            return Err(Request::Replayed.into());
+        }
+        if self.is_rescue { Err(Request::Rescue.into()) } else { Ok(()) }
+    }
+
     /// Opens the pool for changes, and locks out other writers. If the devices hold several pools, `name` (of the
     /// pool or of anything in it) selects one; the name and the devices in the options are ignored. With a seed, the
     /// result is reproducible.
@@ -403,15 +415,7 @@ impl PoolPlace {
         options: WriteOptions,
         seed: Option<u64>,
     ) -> Result<WritablePool> {
-        if self.txg.is_some() || self.is_checkpoint {
-            return Err(Request::EarlierTxg.into());
-        }
-        if self.replayed.is_some() {
-            return Err(Request::Replayed.into());
-        }
-        if self.is_rescue {
-            return Err(Request::Rescue.into());
-        }
+        self.check_writable()?;
         let options =
             WriteOptions { name: self.selector(name), devices: Arc::clone(&self.opener), ..options };
         self.check()?;

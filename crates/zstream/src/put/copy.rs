@@ -21,10 +21,10 @@ use crate::place::source::{CHUNK_BYTES, parts};
 use crate::text::file_name;
 
 /// The number of blocks that are cloned between two checks whether the transaction group is full.
-const BLOCKS: u64 = 1 << 14;
+pub(super) const BLOCKS: u64 = 1 << 14;
 
 /// The bytes for which a small cloned block counts, so that transaction groups have a limited number of blocks.
-const BLOCK_BYTES_MIN: u64 = 128 << 10;
+pub(super) const BLOCK_BYTES_MIN: u64 = 128 << 10;
 
 /// The choice between cloned and copied blocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Target {
     }
 
     /// The objects of a dataset in its current state.
-    fn objects(&self, dataset: ObjectId) -> Result<Arc<Objset>, Cause> {
+    pub(super) fn objects(&self, dataset: ObjectId) -> Result<Arc<Objset>, Cause> {
         Ok(self.pool.dsl().dataset_by_object(dataset)?.objset()?)
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use zstream_dmu::Random;
 use zstream_dmu::error::Error as PoolError;
@@ -11,6 +12,8 @@ use zstream_zpl::error::{Error as FileError, Fault as FileFault};
 use zstream_zpl::node::{FileType, Time};
 use zstream_zpl::writer::{NewNode, NodeKind, Writer};
 
+use super::extents::SharedExtents;
+use super::reflink::Clones;
 use super::tree::Tree;
 use super::{PutOptions, Target, target};
 use crate::control::Control;
@@ -28,6 +31,8 @@ pub(super) struct Files {
     pub(super) writer: Writer,
     pub(super) rules: Rules,
     pub(super) now: Time,
+    /// The source of shared extents, and the blocks that were found in them. None if no blocks are to be cloned.
+    pub(super) reflink: Option<(Arc<dyn SharedExtents>, Clones)>,
 }
 
 impl Files {
@@ -42,7 +47,8 @@ impl Files {
         let writer = Writer::open(&target.set, settings, random)
             .map_err(|error| Error::Dataset { name: name.to_owned(), source: error.into() })?;
         let rules = Rules { latest: options.timestamp.map(|_| now), keeps_xattrs };
-        Ok(Self { writer, rules, now })
+        let reflink = options.reflink.clone().map(|extents| (extents, Clones::default()));
+        Ok(Self { writer, rules, now, reflink })
     }
 }
 
@@ -55,6 +61,8 @@ pub(super) struct Putting<'a, 'c> {
     pub(super) now: Time,
     /// The names and objects of the directories on the path that was walked last. A put removes no directory.
     pub(super) walked: Vec<(Vec<u8>, ObjectId)>,
+    /// The blocks that files share on the host, if they are to be cloned.
+    pub(super) clones: Option<&'a mut Clones>,
     pub(super) control: &'a mut Control<'c>,
 }
 
@@ -148,6 +156,8 @@ impl Putting<'_, '_> {
                 return Err(target(path, FileError::other_type(what)));
             }
             Some(found) => {
+                self.before_removal(found.object)?;
+                let set = &mut self.target.set;
                 Self::at(path, self.writer.remove(set, parent, &found.name))?;
                 // It may be another spelling of the same name: a file that is overwritten keeps its own.
                 let object = Self::at(path, self.writer.create(set, parent, &found.name, new))?;
@@ -158,7 +168,7 @@ impl Putting<'_, '_> {
             }
             None => {}
         }
-        Self::at(path, self.writer.create(set, parent, name, new))
+        Self::at(path, self.writer.create(&mut self.target.set, parent, name, new))
     }
 
     /// Adds a name to a node.
@@ -180,12 +190,14 @@ impl Putting<'_, '_> {
                 return Err(target(path, FileError::other_type("a file cannot replace a directory")));
             }
             Some(found) => {
+                self.before_removal(found.object)?;
+                let set = &mut self.target.set;
                 Self::at(path, self.writer.remove(set, parent, &found.name))?;
                 return Self::at(path, self.writer.link(set, parent, &found.name, object));
             }
             None => {}
         }
-        Self::at(path, self.writer.link(set, parent, name, object))
+        Self::at(path, self.writer.link(&mut self.target.set, parent, name, object))
     }
 
     /// Writes a part of a file's content.
@@ -210,14 +222,21 @@ impl Putting<'_, '_> {
     }
 
     /// Puts files and directories of the host.
-    pub(super) fn all(&mut self, parts: &[&[u8]], sources: &[PathBuf]) -> Result<(), PutFault> {
+    ///
+    /// With `extents`, blocks that the files share become clones.
+    pub(super) fn all(
+        &mut self,
+        parts: &[&[u8]],
+        sources: &[PathBuf],
+        extents: Option<Arc<dyn SharedExtents>>,
+    ) -> Result<(), PutFault> {
         let (parent, new_name) = self.place(parts, sources.len())?;
         let above = match new_name {
             Some(_) => parts.split_last().map_or(&[][..], |(_, above)| above),
             None => parts,
         };
         let above = above.join(&b'/');
-        let mut tree = Tree::default();
+        let mut tree = Tree::new(extents);
         for path in sources {
             let bytes = path.as_os_str().as_encoded_bytes();
             let takes_content = bytes.ends_with(b"/") && path.is_dir();
@@ -232,7 +251,7 @@ impl Putting<'_, '_> {
             })?;
             tree.put(self, path, parent, &above, Some(name))?;
         }
-        Ok(())
+        self.make_clones()
     }
 
     /// The target directory, and the name of a single source if the target does not exist yet.

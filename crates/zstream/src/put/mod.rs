@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Put::open -> paths: directories and files of the host (tree)    -> finish: writes everything or nothing
+//!                     what they share (extents) is cloned (reflink)
 //!              archive: the entries of a tar archive
 //!              file: bytes of the caller
 //!              image: the content of a volume
@@ -11,14 +12,18 @@
 mod ahead;
 mod archive;
 mod copy;
+mod extents;
 mod files;
 mod image;
+#[cfg_attr(not(unix), allow(dead_code, reason = "files of the host are put on Unix only"))]
+mod reflink;
 mod sparse;
 #[cfg_attr(not(unix), path = "tree_elsewhere.rs")]
 mod tree;
 
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use zstream_dmu::ids::{ObjectId, Txg};
 use zstream_dmu::object_set::ObjectSet as _;
@@ -33,9 +38,10 @@ use zstream_zpl::writer::{NodeKind, Writer};
 
 use self::ahead::ReadAhead;
 pub use self::copy::{Copied, Reflink};
+pub use self::extents::{Extent, HostExtents, SharedExtents};
 use self::files::{FILE_PERMISSIONS, Files, Putting};
 use self::image::sparse;
-use crate::control::Control;
+use crate::control::{Control, Warning};
 use crate::error::{Cause, Error, PutFault, Request, Result};
 use crate::place::keys::unlock_to_write;
 use crate::place::pool::leave;
@@ -59,6 +65,9 @@ pub struct PutOptions {
     /// Use this time, in seconds since 1970, instead of the current time, and clamp later times to it: the same
     /// sources then produce a bit-identical image.
     pub timestamp: Option<u64>,
+    /// Clone blocks that files of the host share, instead of writing them again. Clones are made in a transaction group
+    /// after that of the blocks, so if that fails, the files remain without them.
+    pub reflink: Option<Arc<dyn SharedExtents>>,
 }
 
 /// The source of an archive or image.
@@ -201,7 +210,16 @@ impl Put {
     /// One of them cannot be read or written.
     pub fn paths(&mut self, into: &[u8], sources: &[PathBuf], control: &mut Control<'_>) -> Result<()> {
         let parts = parts(into)?;
-        self.putting(control, |put| put.all(&parts, sources))
+        let name = self.name.clone();
+        let extents = self.files.as_ref().and_then(|files| Some(Arc::clone(&files.reflink.as_ref()?.0)));
+        self.putting(control, |put| {
+            let Some(extents) = extents else { return put.all(&parts, sources, None) };
+            let refusal = put.clone_refusal()?;
+            if let Some(reason) = refusal {
+                put.control.warn(Warning::NotCloned { file: name, reason: reason.to_owned() });
+            }
+            put.all(&parts, sources, refusal.is_none().then_some(extents))
+        })
     }
 
     /// Puts the entries of a tar archive (ustar, pax or GNU) into a directory of the filesystem.
@@ -277,9 +295,12 @@ impl Put {
             return Err(Request::Volume(self.name.clone()).into());
         }
         self.attempt(|put| {
-            let Self { target, files: Some(Files { writer, rules, now }), .. } = put else { return Ok(()) };
+            let Self { target, files: Some(Files { writer, rules, now, reflink }), .. } = put else {
+                return Ok(());
+            };
             let (rules, now, walked) = (*rules, *now, Vec::new());
-            act(&mut Putting { target, writer, rules, now, walked, control })
+            let clones = reflink.as_mut().map(|(_, clones)| clones);
+            act(&mut Putting { target, writer, rules, now, walked, clones, control })
         })
     }
 
@@ -300,6 +321,11 @@ impl Target {
         if self.set.dirty_bytes() < DIRTY_BYTES_MAX && self.written < CONTENT_BYTES_MAX {
             return Ok(());
         }
+        self.complete(writer)
+    }
+
+    /// Completes the transaction group.
+    fn complete(&mut self, writer: Option<&mut Writer>) -> Result<(), Cause> {
         if let Some(writer) = writer {
             writer.flush(&mut self.set)?;
         }

@@ -16,6 +16,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -25,7 +26,9 @@ use zstream_zpl::node::Time;
 use zstream_zpl::writer::{NewNode, NodeKind};
 
 use super::ahead::{BATCH_BYTES, BATCHES};
+use super::extents::SharedExtents;
 use super::files::{Putting, Rules};
+use super::reflink::SharedParts;
 use crate::error::PutFault;
 
 /// The largest value of an extended attribute on Linux, in bytes.
@@ -44,12 +47,13 @@ const STAT_BLOCK_BYTES: u64 = 512;
 type FileId = (u64, u64);
 
 /// Puts directories and files.
-#[derive(Default)]
 pub(super) struct Tree {
     /// Files with several names that the walk has found.
     seen: HashSet<FileId>,
     /// The objects of those that were put.
     links: HashMap<FileId, ObjectId>,
+    /// The source of shared extents, if blocks are to be cloned.
+    extents: Option<Arc<dyn SharedExtents>>,
 }
 
 /// The target of a step.
@@ -68,6 +72,8 @@ enum Step {
     Node(Place, NewNode, Option<FileId>),
     /// An additional name of a node.
     Link(Place, FileId),
+    /// The parts of the last node that other files share.
+    Shared(SharedParts),
     /// Content of the last node, at an offset.
     Content(u64, Vec<u8>),
     /// The content of the last node is complete.
@@ -84,7 +90,7 @@ impl Step {
             Self::Attributes(new) => of_new(new),
             Self::Node(place, new, _) => of_new(new) + place.path.len(),
             Self::Link(place, _) => place.path.len(),
-            Self::End | Self::Failed(_) => 0,
+            Self::Shared(_) | Self::End | Self::Failed(_) => 0,
         };
         STEP_BYTES + more
     }
@@ -95,6 +101,11 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> PutFault + '_ {
 }
 
 impl Tree {
+    /// Creates a tree. With `extents`, blocks that files share become clones.
+    pub(super) fn new(extents: Option<Arc<dyn SharedExtents>>) -> Self {
+        Self { seen: HashSet::new(), links: HashMap::new(), extents }
+    }
+
     /// Puts `source` into `parent`, whose path is `above`, under the name `name`. Without a name, puts the content of
     /// a directory, and `parent` gets its attributes.
     pub(super) fn put(
@@ -105,7 +116,8 @@ impl Tree {
         above: &[u8],
         name: Option<&[u8]>,
     ) -> Result<(), PutFault> {
-        let Self { seen, links } = self;
+        let Self { seen, links, extents } = self;
+        let extents = extents.as_deref();
         let (sender, steps) = sync_channel(BATCHES);
         let rules = put.rules;
         let piece_bytes = put.writer.record_bytes().max(BATCH_BYTES as u64);
@@ -113,6 +125,7 @@ impl Tree {
             let walk = move || {
                 let mut walk = Walk {
                     seen,
+                    extents,
                     rules,
                     piece_bytes,
                     numbers: 0,
@@ -140,7 +153,7 @@ fn put_all(
     above: &[u8],
 ) -> Result<(), PutFault> {
     let mut directories = vec![root];
-    let (mut object, mut path, mut size) = (root, Vec::new(), 0);
+    let (mut object, mut path, mut size, mut parts) = (root, Vec::new(), 0, SharedParts::default());
     for step in steps.into_iter().flatten() {
         match step {
             Step::Attributes(new) => {
@@ -148,7 +161,7 @@ fn put_all(
             }
             Step::Node(place, new, id) => {
                 object = put.node(directories[place.parent], &place.path, &place.name, &new)?;
-                path = place.path;
+                (path, parts) = (place.path, SharedParts::default());
                 match new.kind {
                     NodeKind::Directory => directories.push(object),
                     NodeKind::File(bytes) => size = bytes,
@@ -161,7 +174,10 @@ fn put_all(
             Step::Link(place, id) => {
                 put.link(directories[place.parent], &place.path, &place.name, links[&id])?;
             }
-            Step::Content(offset, bytes) => put.content(object, &path, offset, &bytes)?,
+            Step::Shared(found) => parts = found,
+            Step::Content(offset, bytes) => {
+                put.shared_content(object, &path, offset, &bytes, size, &parts)?;
+            }
             Step::End => put.end(object, &path, size)?,
             Step::Failed(error) => return Err(error),
         }
@@ -191,6 +207,7 @@ impl From<PutFault> for Stop {
 /// A walk through a tree.
 struct Walk<'a> {
     seen: &'a mut HashSet<FileId>,
+    extents: Option<&'a dyn SharedExtents>,
     rules: Rules,
     /// The size of a read of content, in bytes: a multiple of the block size.
     piece_bytes: u64,
@@ -297,6 +314,12 @@ impl Walk<'_> {
         let is_sparse = has_holes(&data);
         let new = self.describe(source, &data, NodeKind::File(size))?;
         self.found(Step::Node(place, new, id))?;
+        if let Some(extents) = self.extents {
+            let extents = extents.of(&file).map_err(&failed)?;
+            if !extents.is_empty() {
+                self.found(Step::Shared(SharedParts::new(data.dev(), extents)))?;
+            }
+        }
         let mut at = 0;
         while let Some((start, end)) = next_data(&file, at, size, is_sparse).map_err(&failed)? {
             at = start;

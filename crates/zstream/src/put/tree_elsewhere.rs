@@ -4,17 +4,23 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use zstream_dmu::ids::ObjectId;
 
 use super::Putting;
+use super::extents::SharedExtents;
 use crate::error::PutFault;
 
 /// Puts directories and files, which this system does not support.
-#[derive(Default)]
 pub(super) struct Tree;
 
 impl Tree {
+    /// Creates a tree.
+    pub(super) fn new(_: Option<Arc<dyn SharedExtents>>) -> Self {
+        Self
+    }
+
     /// Fails.
     ///
     /// # Errors
