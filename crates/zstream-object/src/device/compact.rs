@@ -10,6 +10,9 @@ use crate::map::Extents;
 /// The number of small objects in one page of the map that is not worth a compaction.
 const SMALL_OBJECTS: usize = 8;
 
+/// A function that is called with the extents of a page of the map, and the sizes of the objects in them.
+pub(crate) type PageVisitor<'a> = &'a mut dyn FnMut(&Extents, &BTreeMap<ObjectId, u64>) -> io::Result<()>;
+
 /// The part of an object.
 #[derive(Clone, Copy, Debug, Default)]
 struct Use {
@@ -78,10 +81,7 @@ impl ObjectDevice {
     ///
     /// # Errors
     /// Fails if a page cannot be read, and with the error of `act`.
-    pub(crate) fn each_page(
-        &self,
-        act: &mut dyn FnMut(&Extents, &BTreeMap<ObjectId, u64>) -> io::Result<()>,
-    ) -> io::Result<()> {
+    pub(crate) fn each_page(&self, act: PageVisitor<'_>) -> io::Result<()> {
         let shared = &self.shared;
         let page_bytes = shared.geometry.page_bytes;
         let (base, rooted) = shared.state().map.committed();
