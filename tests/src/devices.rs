@@ -84,8 +84,8 @@ impl Device for Patched {
 pub struct Discarding {
     /// The device below.
     pub inner: Arc<dyn Device>,
-    /// Whether discards take effect with a flush, as in the generations of a bucket. A pool does not discard otherwise.
-    pub with_flush: bool,
+    /// Whether flushes are atomic, as in the generations of a bucket. A pool does not discard otherwise.
+    pub is_flush_atomic: bool,
 }
 
 impl Discarding {
@@ -112,12 +112,12 @@ impl Device for Discarding {
 
     fn hints(&self) -> DeviceHints {
         let mut hints = self.inner.hints();
-        (hints.can_discard, hints.discards_with_flush) = (true, self.with_flush);
+        (hints.can_discard, hints.is_flush_atomic) = (true, self.is_flush_atomic);
         hints
     }
 
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
-        if !self.with_flush {
+        if !self.is_flush_atomic {
             return Err(io::Error::other("an older transaction group may need what is discarded"));
         }
         self.inner.write_at(offset, &vec![Self::STALE; usize::try_from(len).unwrap_or(usize::MAX)])

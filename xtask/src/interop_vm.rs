@@ -84,6 +84,7 @@ const ROUND_TRIPS: &[(&str, &[&str])] = &[
     ("cloned.sh", &["plain", "mirror", "secret"]),
     ("dedup.sh", &["legacy", "fast", "secret"]),
     ("change-key.sh", &["all"]),
+    ("sync.sh", &["all"]),
     (
         "degraded.sh",
         &["mirror", "raidz2", "draid1", "draid2", "offline", "spare", "replaced", "scrub", "apart"],

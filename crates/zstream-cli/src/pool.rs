@@ -9,9 +9,10 @@ use std::sync::Arc;
 use zstream::keys::KeySources;
 use zstream::rescue;
 use zstream::{
-    Control, Event, KeyFile, Keys, NoKeys, OpenNames, OpenPool, OtherError, PoolPlace, Secret, StreamPlace,
-    Warning, unsearched,
+    Cause, Control, Error, Event, KeyFile, Keys, NoKeys, OpenNames, OpenPool, OtherError, PoolPlace, Secret,
+    StreamPlace, Warning, unsearched,
 };
+use zstream_dmu::error::Fault;
 use zstream_dmu::ids::Txg;
 use zstream_dmu::pool::WriteOptions;
 use zstream_dsl::write::WritablePool;
@@ -228,7 +229,20 @@ impl PoolOptions {
     /// Opens the pool read-only. If the devices hold several pools, `name` (of the pool or of anything in it) selects
     /// one.
     pub(crate) fn open(&self, name: Option<&str>) -> Result<OpenPool, Failure> {
-        Ok(self.place()?.open(name, &mut warnings())?)
+        self.place()?.open(name, &mut warnings()).map_err(|error| self.unopened(error))
+    }
+
+    /// The failure of a pool that is opened read-only, with what may open it.
+    fn unopened(&self, error: Error) -> Failure {
+        // The description of another format says what to do.
+        let is_lost = matches!(&error, Error::Pool(Cause::Pool(pool))
+            if matches!(pool.fault(), Fault::NotAMember(why) if !why.contains("it is ")));
+        if is_lost && !self.rescue {
+            return Failure::new(format_args!(
+                "{error}; --rescue searches for labels that were moved or lost"
+            ));
+        }
+        error.into()
     }
 
     /// Opens the pools of these names read-only; without names, the only pool. Names in pools that do not exist are
@@ -238,7 +252,8 @@ impl PoolOptions {
         names: &[String],
         incomplete: &Incomplete,
     ) -> Result<Vec<OpenNames>, Failure> {
-        let opened = self.place()?.open_all(names, &mut incomplete.control())?;
+        let opened = self.place()?.open_all(names, &mut incomplete.control());
+        let opened = opened.map_err(|error| self.unopened(error))?;
         if opened.is_empty() {
             return Err(Failure::reported());
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, Write as _};
 
-pub(crate) use zstream::text::{Clock, Column, Count, Size, columns, file_name, line, name, table};
+pub(crate) use zstream::text::{Clock, Column, Count, Size, columns, file_name, line, table};
 
 /// Prints a line on standard error. All messages go this way, through the macro `eprintln`.
 pub(crate) fn complain(text: impl fmt::Display) {

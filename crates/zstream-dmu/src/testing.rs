@@ -17,6 +17,11 @@ pub mod label_write {
     pub use crate::vdev::label_write::{encode, encode_uberblock, list, write_uberblock};
 }
 
+/// The transaction groups that a member missed.
+pub mod missed_txgs {
+    pub use crate::space::missed_txgs::read;
+}
+
 /// Formats of devices that are not members.
 pub mod container {
     pub use crate::container::{Container, recognize};

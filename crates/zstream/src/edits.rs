@@ -9,6 +9,8 @@ use zstream_format::edit::{Recompress, Selected, SelectedForm, Selector};
 use zstream_format::ids::ObjectId;
 use zstream_format::summary::{Summary, split_name};
 
+use crate::text::name;
+
 /// A request of an edit that is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -173,6 +175,36 @@ pub fn requirements(written: &[Selected]) -> impl Iterator<Item = &Selected> {
         selected.from_guid.0 != 0 && !is_at_hand(*index, selected)
     };
     enumerated.filter(needs).map(|(_, selected)| selected)
+}
+
+/// What a receiver requires besides a selected snapshot: one of [`requirements`] as a line.
+#[must_use]
+pub fn requirement(selected: &Selected) -> String {
+    let what = if selected.is_clone { "a clone of" } else { "an increment from" };
+    format!(
+        "{} is {what} the snapshot with guid {}, which the receiver must have",
+        name(&selected.name),
+        selected.from_guid.0,
+    )
+}
+
+/// The maximum number of names that an error lists.
+const LISTED: usize = 20;
+
+/// The error of a name that is not in a stream, with the names that are: lines of a message.
+#[must_use]
+pub fn no_such_name(given: &str, summary: &Summary) -> Vec<String> {
+    let mut lines = vec![format!("the stream does not contain {given}; it contains")];
+    let listed = summary.snapshots.iter().take(LISTED);
+    lines.extend(listed.map(|snapshot| format!("  {}", name(snapshot.name.as_bytes()))));
+    match summary.snapshots.len() {
+        0 => lines[0] += " no snapshot",
+        all if all > LISTED => lines.push(format!("  and {} more: see zstream info", all - LISTED)),
+        _ => {}
+    }
+    lines
+        .extend(summary.error.as_ref().map(|error| format!("the stream cannot be read to its end: {error}")));
+    lines
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ pub use replay::{ReplayOptions, Replayed, replay};
 pub use replicate::{Replicated, Replication};
 pub use send::Sender;
 pub use synced::{SyncNote, SyncStream, Synced};
-pub use verify::{VerifyingWriter, advice, verify};
+pub use verify::{VerifyingWriter, verdict_text, verify};
 pub use zstream_format::errno::Errno;
 pub use zstream_send::request::Request as SendRequest;
 

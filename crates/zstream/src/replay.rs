@@ -6,6 +6,7 @@ use zstream_dsl::write::WritablePool;
 
 use crate::control::Control;
 use crate::error::{Error, Request, Result};
+use crate::place::keys::unlock_to_write;
 use crate::place::pool::leave;
 use crate::place::replay::{DIRTY_BYTES_MAX, heads, replay_head};
 use crate::place::{Keys, PoolPlace};
@@ -34,14 +35,18 @@ pub struct Replayed {
     pub records: u64,
     /// The records, if descriptions were requested: number, kind and fields.
     pub descriptions: Vec<String>,
+    /// The reason for which the log was not replayed: the key of the dataset is not available.
+    pub locked: Option<String>,
 }
 
 /// Replays the intent logs of these filesystems and volumes, or without names of all in the pool, as OpenZFS does when it
-/// mounts them, and logs `command` in the pool's history. Returns those that had records. The pool is exported; if an error
-/// occurs, it keeps the transaction groups that were completed, and the replay can be repeated.
+/// mounts them, and logs `command` in the pool's history. Returns those that had records. Without names, datasets whose keys
+/// are not available keep their logs, and are returned as locked. The pool is exported; if an error occurs, it keeps the
+/// transaction groups that were completed, and the replay can be repeated.
 ///
 /// # Errors
-/// A dataset does not exist; its key is not available; a record cannot be read or replayed; the pool cannot be written.
+/// A dataset does not exist; the key of a named one is not available; a record cannot be read or replayed; the pool cannot be
+/// written.
 pub fn replay(
     place: &PoolPlace,
     names: &[String],
@@ -66,16 +71,28 @@ pub fn replay(
         }
         let mut descriptions = Vec::new();
         if pool.has_log_records(head)? {
+            if names.is_empty()
+                && let Err(error) = unlock_to_write(&mut pool, head, keys)
+            {
+                if !matches!(error, Error::NoKey { .. } | Error::Key { .. }) {
+                    return Err(error);
+                }
+                let locked = Some(error.to_string());
+                replayed.push(Replayed { name, records: 0, descriptions, locked });
+                continue;
+            }
             let records = replay_head(&mut pool, head, keys, dirty_bytes, &mut |record| {
                 if options.records {
                     descriptions.push(record.to_string());
                 }
             })?;
             pool.log(HistoryEvent::Internal("replay", &format!("{name} ({records} records)")))?;
-            replayed.push(Replayed { name, records, descriptions });
+            replayed.push(Replayed { name, records, descriptions, locked: None });
         }
     }
-    if !options.dry_run {
+    // Without any replay there is no change.
+    let is_locked = !replayed.is_empty() && replayed.iter().all(|replayed| replayed.locked.is_some());
+    if !options.dry_run && !is_locked {
         leave(pool, Some(command))?;
     }
     Ok(replayed)

@@ -11,9 +11,10 @@ use std::time::Duration;
 use zstream_format::stream::{Fault, ReadAt};
 use zstream_format::verify::{Options, Verdict, verify_at};
 
-use crate::control::{Cancel, Control, Event};
+use crate::control::{Cancel, Control, Event, padding_note};
 use crate::error::{Error, Result};
 use crate::pipe::{PipeWriter, pipe};
+use crate::text::{Count, line};
 
 /// The time between two reports of progress.
 const TICK: Duration = Duration::from_millis(100);
@@ -57,7 +58,7 @@ pub fn verify(path: &Path, options: Options, control: &mut Control<'_>) -> Resul
 
 /// The likely cause of the fault of a stream, or what to do about it, if something is known.
 #[must_use]
-pub fn advice(verdict: &Verdict) -> Option<&'static str> {
+fn advice(verdict: &Verdict) -> Option<&'static str> {
     let error = verdict.error.as_ref()?;
     match error.fault() {
         _ if verdict.may_be_saved_partial() => Some(
@@ -72,6 +73,48 @@ pub fn advice(verdict: &Verdict) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// The verdict on a file as text, as `zstream verify` prints it.
+#[must_use]
+pub fn verdict_text(file: &Path, verdict: &Verdict) -> String {
+    let file = line(file.display());
+    let mut text = match &verdict.error {
+        None => format!(
+            "{file}: valid, {} in {} and {}\n",
+            Count(verdict.snapshots, "snapshot"),
+            Count(verdict.records, "record"),
+            Count(verdict.bytes, "byte"),
+        ),
+        Some(error) => {
+            let mut text = format!("{file}: invalid: {}\n", line(error));
+            if let Some((expected, found)) = error.fault().expected_and_found() {
+                text += &format!("  expected {}\n  found    {}\n", line(expected), line(found));
+            }
+            let inside = verdict.inside.as_ref().map(|name| format!("; the fault is in {}", line(name)));
+            text += &format!(
+                "  intact   {}, {} complete{}\n",
+                Count(verdict.good_bytes, "byte"),
+                Count(verdict.snapshots, "snapshot"),
+                inside.unwrap_or_default(),
+            );
+            if let Some(hint) = advice(verdict) {
+                text += &format!("  note     {hint}\n");
+            }
+            text
+        }
+    };
+    if verdict.padding_bytes > 0 {
+        text += &format!("  {}\n", padding_note(verdict.padding_bytes));
+    }
+    for note in &verdict.notes {
+        text += &line(format_args!("  warning  {} ({})", note.warning, note.place));
+        if note.count > 1 {
+            text += &format!(", {} times", note.count);
+        }
+        text += "\n";
+    }
+    text
 }
 
 /// A file that records how much of it was read, and fails reads after it was cancelled.

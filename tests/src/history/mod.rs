@@ -245,7 +245,8 @@ impl History {
         let mut new = new_pool(POOL, words, ashift, &mut |word| {
             let inner: Arc<dyn Device> = Arc::new(MemoryDevice::new(MEMBER_BYTES as usize));
             // What a pool discards is never read again.
-            let device: Arc<dyn Device> = Arc::new(Discarding { inner, with_flush: !seed.is_multiple_of(2) });
+            let device: Arc<dyn Device> =
+                Arc::new(Discarding { inner, is_flush_atomic: !seed.is_multiple_of(2) });
             devices.push((word.to_owned(), Arc::clone(&device)));
             (word.to_owned(), device)
         });

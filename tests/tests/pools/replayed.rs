@@ -151,6 +151,14 @@ fn the_program_replays() {
     assert!(out.contains("records would be replayed") && out.contains("TX_RENAME_EXCHANGE"), "{out}");
     let after = paths.iter().map(|path| std::fs::read(path).expect("a member")).collect::<Vec<_>>();
     assert!(before == after, "a dry run changed the pool");
+    // Without the key there is nothing that can be replayed, so nothing is changed.
+    let (code, out, err) = run(&["pool", "replay", "-f"]);
+    assert_eq!((code, out.as_str()), (1, ""), "{err}");
+    for name in ["rsealed", "rsealed/vol"] {
+        assert!(err.contains(&format!("{name}: the log was not replayed: ")), "{err}");
+    }
+    let after = paths.iter().map(|path| std::fs::read(path).expect("a member")).collect::<Vec<_>>();
+    assert!(before == after, "a replay without a key changed the pool");
     // A change of content replays the log first; the directory is new.
     let (code, _, err) = run(&["--key-file", &key, "ls", "rsealed", "new"]);
     assert!(code == 1 && err.contains("new"), "{err}");

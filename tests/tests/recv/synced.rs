@@ -395,6 +395,26 @@ fn stored_streams_are_a_source() {
 }
 
 #[test]
+fn what_has_no_snapshots_or_is_not_selected_is_created_on_the_way() {
+    let host = Host::new(&["a", "b"]);
+    host.lab.does("a", &["create a/fs", "create a/fs/x", "create a/fs/x/y", "snapshot a/fs@1 a/fs/x/y@1"]);
+    for (line, target) in [
+        ("-d IMAGE:a sync -r a/fs --to IMAGE:b", "b/one"),
+        ("-d IMAGE:a sync -r a/fs", "zfs:b/two"),
+        ("sync -r --jobs 2 --include a/fs/x/y zfs:a/fs", "zfs:b/three"),
+        ("-d IMAGE:a sync -r --include a/fs/x/y a/fs --to IMAGE:b", "b/four"),
+    ] {
+        host.does(&format!("{line} {target}"));
+        let name = format!("{}/x/y", target.trim_start_matches("zfs:"));
+        assert_eq!(snapshots(&host.lab, "b", &name), ["1"], "{line}");
+    }
+    // Not above the target: that may be a slip.
+    let text = host.fails("-d IMAGE:a sync a/fs --to IMAGE:b b/slip/fs", 1);
+    assert!(text.contains("b/slip does not exist"), "{text}");
+    host.lab.check("b");
+}
+
+#[test]
 fn filters_rates_and_usage() {
     let host = host();
     host.does(&format!("{SYNC} --exclude **/y --exclude @tue"));

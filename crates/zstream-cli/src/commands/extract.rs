@@ -16,7 +16,7 @@ use crate::interrupt::Interrupt;
 use crate::output;
 use crate::pool::PoolOptions;
 use crate::progress::Meter;
-use crate::text::{Count, Size, file_name};
+use crate::text::Count;
 
 /// Extracts files from a filesystem or snapshot, or a volume to an image file
 ///
@@ -89,7 +89,7 @@ impl Args {
         let mut left = String::new();
         let mut control = Control::new().cancelled_by(&interrupt.cancel()).watched_by(|event| {
             if let Event::Cancelled { next, extracted } = event {
-                left = partial(next, extracted);
+                left = extracted.partial_text(next);
             } else {
                 meter.event(&event);
             }
@@ -117,30 +117,9 @@ impl Args {
     }
 }
 
-/// The state of a directory after an extraction was interrupted.
-fn partial(next: &[u8], extracted: &Extracted) -> String {
-    let next = if next.is_empty() { "/".to_owned() } else { file_name(next) };
-    let restored = restored(extracted);
-    format!(
-        " at {next}: restored {restored}; the directories on the way there are not complete and have no owner, mode and times yet"
-    )
-}
-
-/// The restored items as a list.
-fn restored(extracted: &Extracted) -> String {
-    match listed(&extracted.restored) {
-        nothing if nothing.is_empty() => "nothing".to_owned(),
-        list => format!("{list}; {} of content", Size(extracted.bytes)),
-    }
-}
-
 /// The result of an extraction. The summary is shown on a terminal, and if anything failed.
 fn report(extracted: &Extracted, meter: &Meter) -> Result<(), Failure> {
-    let left_out = match listed(&extracted.left_out) {
-        nothing if nothing.is_empty() => nothing,
-        list => format!("; left out {list}"),
-    };
-    let summary = format!("zstream: restored {}{left_out}", restored(extracted));
+    let summary = format!("zstream: {}", extracted.text());
     if extracted.is_complete() {
         meter.note(&summary);
         return Ok(());

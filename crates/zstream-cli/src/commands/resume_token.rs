@@ -1,15 +1,13 @@
 //! `zstream resume-token`: a token to resume a truncated stream.
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use zstream_format::edit::resume::{Next, Point, Reason, TruncatedStream, find};
+use zstream::info::{not_resumable, resume_text};
+use zstream_format::edit::resume::{Next, find};
 
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::output;
-use crate::text::line;
-use crate::text::{Count, name};
 
 /// Makes a token to resume a truncated stream
 ///
@@ -54,50 +52,11 @@ impl Args {
         let text = if self.json {
             format!("{}\n", zstream::json::resume(&self.file, &found, &outcome))
         } else if let Ok((point, token)) = &outcome {
-            instructions(&self.file, &found, point, token)
+            resume_text(&self.file, &found, point, token)
         } else {
             String::new()
         };
         output::print(&text)?;
-        outcome.map(|_| ()).map_err(|reason| refusal(&self.file, &found, reason))
+        outcome.map(|_| ()).map_err(|reason| Failure::lines(&not_resumable(&self.file, &found, reason)))
     }
-}
-
-fn instructions(file: &Path, found: &TruncatedStream, point: &Point, token: &str) -> String {
-    let file = line(file.display());
-    let mut text = format!(
-        "token:  {token}\nlength: {}\n\n{} was cut short in object {}. To resume at offset {} of that object:\n",
-        point.keep_bytes,
-        name(point.token.to_name.as_bytes()),
-        point.token.object,
-        point.token.offset,
-    );
-    // Writing to a `String` does not fail.
-    let _ = write!(
-        text,
-        "  zfs send -t {token} > REST\n  zstream join {file} REST > WHOLE\n\
-         The first {} bytes of {file} are intact; the data after them is sent again.\n",
-        point.keep_bytes,
-    );
-    if found.in_package {
-        text += "The file is a package. A token resumes one snapshot: the snapshots after it in the package must \
-                 be sent again.\n";
-    }
-    text
-}
-
-/// The reason that there is no token, and the part that is intact.
-fn refusal(file: &Path, found: &TruncatedStream, reason: Reason) -> Failure {
-    let mut lines = vec![format!("{}: {reason}", file.display())];
-    lines.extend(found.error.as_ref().map(|error| format!("  the fault: {error}")));
-    if let (Some(last), false) = (found.whole.last(), reason == Reason::Whole) {
-        lines.push(format!(
-            "  {} complete, the last one {} with guid {}: send the rest as an increment from it",
-            Count(found.whole.len() as u64, "snapshot"),
-            name(&last.name),
-            last.to_guid.0,
-        ));
-        lines.push(format!("  the first {} bytes are intact", last.end));
-    }
-    Failure::lines(&lines)
 }

@@ -4,18 +4,14 @@ use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
 use std::path::PathBuf;
 
-use zstream::edits::{EditRequestError, requirements, selection_form};
-use zstream_format::edit::{Selected, SelectedForm, Selector, select};
+use zstream::edits::{EditRequestError, no_such_name, requirement, requirements, selection_form};
+use zstream_format::edit::{SelectedForm, Selector, select};
 use zstream_format::stream::StreamReader;
-use zstream_format::summary::{Summary, summarize};
+use zstream_format::summary::summarize;
 
 use crate::failure::Failure;
 use crate::input::{Input, note_padding};
 use crate::output;
-use crate::text::name;
-
-/// The maximum number of names that an error lists.
-const LISTED: usize = 20;
 
 /// Extracts single datasets or snapshots from a package
 ///
@@ -61,7 +57,7 @@ impl Args {
             return Err(Failure::new(format_args!("the stream does not contain {}", self.names[*index])));
         }
         note_padding(Some(&self.file), selection.padding_bytes);
-        remarks(&selection.written);
+        requirements(&selection.written).for_each(|selected| eprintln!("zstream: {}", requirement(selected)));
         Ok(())
     }
 
@@ -74,35 +70,8 @@ impl Args {
         let summary = summarize(StreamReader::seekable(file).map_err(unreadable)?);
         position.seek(SeekFrom::Start(start)).map_err(unreadable)?;
         selection_form(&summary, &self.names, self.package).map_err(|error| match error {
-            EditRequestError::NoSuchName(name) => Failure::lines(&no_such(&name, &summary)),
+            EditRequestError::NoSuchName(name) => Failure::lines(&no_such_name(&name, &summary)),
             error => Failure::usage(error),
         })
-    }
-}
-
-fn no_such(given: &str, summary: &Summary) -> Vec<String> {
-    let mut lines = vec![format!("the stream does not contain {given}; it contains")];
-    lines.extend(
-        summary.snapshots.iter().take(LISTED).map(|snapshot| format!("  {}", name(snapshot.name.as_bytes()))),
-    );
-    match summary.snapshots.len() {
-        0 => lines[0] += " no snapshot",
-        all if all > LISTED => lines.push(format!("  and {} more: see zstream info", all - LISTED)),
-        _ => {}
-    }
-    lines
-        .extend(summary.error.as_ref().map(|error| format!("the stream cannot be read to its end: {error}")));
-    lines
-}
-
-/// Reports on standard error what a receiver requires besides the streams.
-fn remarks(written: &[Selected]) {
-    for selected in requirements(written) {
-        let what = if selected.is_clone { "a clone of" } else { "an increment from" };
-        eprintln!(
-            "zstream: {} is {what} the snapshot with guid {}, which the receiver must have",
-            name(&selected.name),
-            selected.from_guid.0,
-        );
     }
 }

@@ -12,6 +12,7 @@ use crate::interrupt::Interrupt;
 use crate::output;
 use crate::pool::PoolOptions;
 use crate::progress::Meter;
+use crate::storage::{self, Storage};
 use crate::text::line;
 
 /// The exit code of a dry run that finds something to do.
@@ -33,12 +34,13 @@ const BEHIND: u8 = 3;
 #[command(after_long_help = "\
 Examples:
   zstream -d tank.img sync -r tank/home --to backup.img backup/home
+  zstream -d s3://bucket/backup sync -r zfs:tank/home backup/home
   zstream -d backup.img sync -r --bookmark nightly zfs:tank/home backup/home
   zstream -d backup.img sync ssh://root@nas/tank/home backup/home --exclude '**/cache' --rate 10M
   zstream -d backup.img sync backup/home zfs:tank/restored
   zstream -f full.zfs -f increment.zfs sync tank/home --to backup.img backup/home")]
 pub(crate) struct Args {
-    /// Devices of the pool of DST, if SRC is not in a running ZFS; can be repeated
+    /// Devices or URL of the pool of DST, if SRC is not in a running ZFS; can be repeated
     #[arg(long, value_name = "PATH")]
     to: Vec<PathBuf>,
     /// Include all descendants
@@ -178,7 +180,8 @@ impl Args {
             }
             Location::Running(running) => SyncPlace::Running(running),
             Location::Dataset(dataset) if !self.to.is_empty() => {
-                SyncPlace::Pool { place: PoolPlace::new(&self.to), dataset }
+                let place = PoolPlace::new(&self.to).through(storage::opener(&Storage::default())?);
+                SyncPlace::Pool { place, dataset }
             }
             Location::Dataset(dataset) if matches!(source, SyncPlace::Running(_)) => {
                 SyncPlace::Pool { place: options.place_to_write()?, dataset }

@@ -2,14 +2,14 @@
 //!
 //! The form of the output of `--json` is that of [`zstream::json::verdict`].
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use zstream_format::verify::{Options, Verdict, verify, verify_at};
+use zstream_format::verify::{Options, verify, verify_at};
 
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::output;
-use crate::text::Count;
+use crate::text::line;
 
 /// Verifies that files contain complete, intact streams
 ///
@@ -53,7 +53,10 @@ impl Args {
                 (Err(failure), true) => {
                     format!("{}\n", zstream::json::not_opened(file, failure.message().unwrap_or_default()))
                 }
-                (outcome, false) => report(file, outcome),
+                (Ok(verdict), false) => zstream::verdict_text(file, verdict),
+                (Err(failure), false) => {
+                    format!("{}: {}\n", line(file.display()), failure.message().unwrap_or_default())
+                }
             };
             // Each file's report is there once it is known.
             output::print(&text)?;
@@ -71,51 +74,4 @@ impl Args {
             ))),
         }
     }
-}
-
-fn report(file: &Path, outcome: &Result<Verdict, Failure>) -> String {
-    let file = crate::text::line(file.display());
-    let verdict = match outcome {
-        Ok(verdict) => verdict,
-        Err(failure) => return format!("{file}: {}\n", failure.message().unwrap_or_default()),
-    };
-    let mut text = match &verdict.error {
-        None => format!(
-            "{file}: valid, {} in {} and {}\n",
-            Count(verdict.snapshots, "snapshot"),
-            Count(verdict.records, "record"),
-            Count(verdict.bytes, "byte"),
-        ),
-        Some(error) => {
-            let mut text = format!("{file}: invalid: {}\n", crate::text::line(error));
-            if let Some((expected, found)) = error.fault().expected_and_found() {
-                text += &format!("  expected {}\n", crate::text::line(expected));
-                text += &format!("  found    {}\n", crate::text::line(found));
-            }
-            text += &format!(
-                "  intact   {}, {} complete{}\n",
-                Count(verdict.good_bytes, "byte"),
-                Count(verdict.snapshots, "snapshot"),
-                verdict
-                    .inside
-                    .as_ref()
-                    .map_or(String::new(), |name| format!("; the fault is in {}", crate::text::line(name))),
-            );
-            if let Some(hint) = zstream::advice(verdict) {
-                text += &format!("  note     {hint}\n");
-            }
-            text
-        }
-    };
-    if verdict.padding_bytes > 0 {
-        text += &format!("  {}\n", zstream::padding_note(verdict.padding_bytes));
-    }
-    for note in &verdict.notes {
-        text += &crate::text::line(format_args!("  warning  {} ({})", note.warning, note.place));
-        if note.count > 1 {
-            text += &format!(", {} times", note.count);
-        }
-        text += "\n";
-    }
-    text
 }

@@ -67,8 +67,14 @@ impl FileDevice {
         let file = options.open(path)?;
         lock(&file)?;
         // This leaves only zeros, even if the file was larger or had content.
-        file.set_len(0)?;
-        file.set_len(len)?;
+        let sized = file.set_len(0).and_then(|()| file.set_len(len));
+        if let Err(error) = sized {
+            if !replace {
+                // It was created here, and is of no use.
+                let _ = std::fs::remove_file(path);
+            }
+            return Err(error);
+        }
         Self::with(path, file, true)
     }
 
@@ -259,6 +265,14 @@ mod tests {
             assert_eq!(device.len(), 3 << 20);
         }
         assert!(FileDevice::open(file.path()).unwrap().discard(0, 4096).is_err(), "opened read-only");
+    }
+
+    #[test]
+    fn a_file_that_cannot_have_its_size_is_not_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("huge");
+        assert!(FileDevice::create(&path, u64::MAX, false).is_err());
+        assert!(!path.exists());
     }
 
     #[test]

@@ -42,9 +42,9 @@ pub struct DeviceHints {
     pub latency: Duration,
     /// `true` if [`Device::discard`] frees space.
     pub can_discard: bool,
-    /// `true` if a discard takes effect with the next flush only, together with the writes before it: a crash before that
-    /// flush leaves the earlier content. The generations of a bucket do so, files and disks do not.
-    pub discards_with_flush: bool,
+    /// `true` if a flush is atomic: writes and discards take effect with the next flush, all at once, and a crash before
+    /// that leaves the state of the last one. The generations of a bucket are so, files and disks are not.
+    pub is_flush_atomic: bool,
 }
 
 impl Default for DeviceHints {
@@ -54,7 +54,7 @@ impl Default for DeviceHints {
             preferred_bytes: 128 << 10,
             latency: Duration::ZERO,
             can_discard: false,
-            discards_with_flush: false,
+            is_flush_atomic: false,
         }
     }
 }
@@ -94,15 +94,6 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// Fails if the device reports an error.
     fn flush(&self) -> io::Result<()>;
 
-    /// Orders writes: those before are on stable storage before any later write is. A device whose flush takes all
-    /// writes into effect at once may do nothing.
-    ///
-    /// # Errors
-    /// Fails like [`flush`](Self::flush).
-    fn barrier(&self) -> io::Result<()> {
-        self.flush()
-    }
-
     /// Returns the size in bytes.
     fn len(&self) -> u64;
 
@@ -114,7 +105,7 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// Discards `len` bytes at `offset`, and frees their space. Their content is unspecified until they are written
     /// again.
     ///
-    /// If discards take effect [with a flush](DeviceHints::discards_with_flush), a pool discards what a transaction group
+    /// If flushes are [atomic](DeviceHints::is_flush_atomic), a pool discards what a transaction group
     /// frees before it writes the uberblock of that group. Older uberblocks then refer to discarded blocks.
     ///
     /// # Errors
@@ -169,10 +160,6 @@ impl Device for Window {
 
     fn flush(&self) -> io::Result<()> {
         self.inner.flush()
-    }
-
-    fn barrier(&self) -> io::Result<()> {
-        self.inner.barrier()
     }
 
     fn len(&self) -> u64 {
@@ -238,10 +225,6 @@ mod tests {
         }
 
         fn flush(&self) -> io::Result<()> {
-            Err(io::Error::other("only a barrier was requested"))
-        }
-
-        fn barrier(&self) -> io::Result<()> {
             Ok(())
         }
 
@@ -254,7 +237,7 @@ mod tests {
                 preferred_bytes: 8 << 20,
                 latency: Duration::from_millis(30),
                 can_discard: true,
-                discards_with_flush: true,
+                is_flush_atomic: true,
             }
         }
 
@@ -270,8 +253,6 @@ mod tests {
         let window = Window::new(Arc::clone(&bucket), 1024, 512).unwrap();
         let faulty = FaultyDevice::new(Arc::clone(&bucket), FailingCalls::Once(1));
         assert_eq!([window.hints(), faulty.hints()], [bucket.hints(); 2]);
-        window.barrier().unwrap();
-        assert!(window.flush().is_err());
         window.discard(0, 512).unwrap();
         assert!(window.discard(1, 512).is_err());
         faulty.discard(1024, 512).unwrap();

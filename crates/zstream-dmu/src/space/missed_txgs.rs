@@ -20,7 +20,7 @@ const BLOCK_BYTES: u32 = 4 << 10;
 ///
 /// # Errors
 /// Fails if the object is not a space map, or if it cannot be read.
-pub(crate) fn read(mos: &dyn ObjectSet, object: ObjectId) -> Result<RangeSet> {
+pub fn read(mos: &dyn ObjectSet, object: ObjectId) -> Result<RangeSet> {
     let mut txgs = RangeSet::default();
     SpaceMap::open(mos, object)?.replay(mos, 0, u64::MAX, 0, &mut txgs)?;
     Ok(txgs)

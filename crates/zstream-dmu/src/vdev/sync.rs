@@ -15,7 +15,8 @@ use crate::lock::lock;
 
 /// The destination of uberblocks: the labels of all devices of a pool.
 pub trait Uberblocks: Send + Sync {
-    /// Orders writes: everything that was written is on stable storage before an uberblock that is written later.
+    /// Flushes all devices. Returns after everything that was written is on stable storage, or is certain to be before an
+    /// uberblock that is written next.
     ///
     /// # Errors
     ///
@@ -74,11 +75,22 @@ impl PoolLabels {
         })
     }
 
-    fn write_lists(&self, config: &NvList, numbers: [usize; 2]) -> Result<()> {
+    fn write_lists(&self, config: &NvList, numbers: &[usize]) -> Result<()> {
         self.each(&|leaf, device, _| {
             let list = label_write::list(config, leaf.guid())?;
-            numbers.into_iter().try_for_each(|number| label_write::write_list(device, number, &list))
+            numbers.iter().try_for_each(|&number| label_write::write_list(device, number, &list))
         })
+    }
+
+    fn write_uberblocks(&self, uberblock: &Uberblock) -> Result<()> {
+        self.each(&|_, device, ashift| label_write::write_uberblock(device, uberblock, ashift))?;
+        self.vdevs.flush()
+    }
+
+    /// Returns `true` if one flush after all writes of a transaction group is enough: the only device of the pool has the
+    /// state of its last flush after a crash.
+    fn is_flush_atomic(&self) -> bool {
+        matches!(self.vdevs.written()[..], [(_, device)] if device.hints().is_flush_atomic)
     }
 
     /// Initializes the labels of all members of a new pool, which are present, with this config, without an uberblock.
@@ -103,20 +115,19 @@ impl PoolLabels {
 
 impl Uberblocks for PoolLabels {
     fn flush_data(&self) -> Result<()> {
-        self.vdevs.barrier()
+        if self.is_flush_atomic() { Ok(()) } else { self.vdevs.flush() }
     }
 
     fn write(&self, uberblock: &Uberblock) -> Result<()> {
-        let config = self.config().take();
-        if let Some(config) = &config {
-            self.write_lists(config, BEFORE)?;
-            self.vdevs.barrier()?;
+        let Some(config) = self.config().take() else { return self.write_uberblocks(uberblock) };
+        if self.is_flush_atomic() {
+            self.write_lists(&config, &[0, 1, 2, 3])?;
+            return self.write_uberblocks(uberblock);
         }
-        self.each(&|_, device, ashift| label_write::write_uberblock(device, uberblock, ashift))?;
-        if let Some(config) = &config {
-            self.vdevs.barrier()?;
-            self.write_lists(config, AFTER)?;
-        }
+        self.write_lists(&config, &BEFORE)?;
+        self.vdevs.flush()?;
+        self.write_uberblocks(uberblock)?;
+        self.write_lists(&config, &AFTER)?;
         self.vdevs.flush()
     }
 }

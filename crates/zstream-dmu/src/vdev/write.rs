@@ -63,7 +63,7 @@ impl Vdev {
     /// Returns whether ranges of this vdev can be discarded as soon as they are freed, on at least one device.
     pub(crate) fn can_discard(&self) -> bool {
         match &self.kind {
-            Kind::Leaf(device) => device.as_ref().is_some_and(|device| discards_with_flush(&**device)),
+            Kind::Leaf(device) => device.as_ref().is_some_and(|device| discards_at_once(&**device)),
             Kind::Mirror(children) => children.iter().any(Self::can_discard),
             _ => false,
         }
@@ -72,7 +72,7 @@ impl Vdev {
     /// Discards a range on all devices that support it.
     fn discard(&self, offset: u64, len: u64) -> Result<()> {
         match &self.kind {
-            Kind::Leaf(Some(device)) if discards_with_flush(&**device) => {
+            Kind::Leaf(Some(device)) if discards_at_once(&**device) => {
                 let at = LEAF_DATA_START + offset;
                 let place = |error| Error::from(error).on_vdev(&self.name).at_offset(at);
                 device.discard(at, len).map_err(place)
@@ -105,9 +105,9 @@ impl Vdev {
     }
 }
 
-fn discards_with_flush(device: &dyn Device) -> bool {
+fn discards_at_once(device: &dyn Device) -> bool {
     let hints = device.hints();
-    hints.can_discard && hints.discards_with_flush
+    hints.can_discard && hints.is_flush_atomic
 }
 
 impl VdevTree {
@@ -174,18 +174,6 @@ impl VdevTree {
             device.flush().map_err(|error| Error::from(error).on_vdev(&leaf.name))
         };
         self.written().into_par_iter().try_for_each(flush)
-    }
-
-    /// Orders the writes of all members: those before are on stable storage before any later write is.
-    ///
-    /// # Errors
-    /// Fails if a member fails.
-    pub(crate) fn barrier(&self) -> Result<()> {
-        match self.written()[..] {
-            [(leaf, device)] => device.barrier().map_err(|error| Error::from(error).on_vdev(&leaf.name)),
-            // The order between devices needs more.
-            _ => self.flush(),
-        }
     }
 }
 

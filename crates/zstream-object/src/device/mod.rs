@@ -305,11 +305,6 @@ impl Device for ObjectDevice {
         }
     }
 
-    /// All writes before a flush take effect at once.
-    fn barrier(&self) -> io::Result<()> {
-        self.shared.state().check()
-    }
-
     fn len(&self) -> u64 {
         self.shared.geometry.device_bytes
     }
@@ -320,7 +315,7 @@ impl Device for ObjectDevice {
         hints.latency =
             if self.shared.store.is_remote() { Duration::from_millis(30) } else { Duration::ZERO };
         hints.can_discard = self.shared.writer.is_some();
-        hints.discards_with_flush = true;
+        hints.is_flush_atomic = true;
         hints
     }
 

@@ -1,5 +1,6 @@
 //! Tests of whole devices in memory.
 
+mod ahead;
 mod faults;
 mod model;
 mod upkeep;

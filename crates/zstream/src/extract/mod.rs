@@ -22,6 +22,7 @@ use crate::control::{Control, Event};
 pub use crate::control::{Extracted, What};
 use crate::error::{Cause, Error, Result};
 use crate::place::source::{CHUNK_BYTES, parts};
+use crate::text::{Size, file_name};
 
 /// Options of [`to_directory_with`]. The default restores everything, as `tar -p` does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +42,33 @@ impl Extracted {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.failed.is_empty()
+    }
+
+    /// What was restored and left out, as `zstream extract` prints it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let left_out = match listed(&self.left_out) {
+            nothing if nothing.is_empty() => nothing,
+            list => format!("; left out {list}"),
+        };
+        format!("restored {}{left_out}", self.restored_text())
+    }
+
+    /// The state of a directory after an extraction was interrupted before the path `next`.
+    #[must_use]
+    pub fn partial_text(&self, next: &[u8]) -> String {
+        let next = if next.is_empty() { "/".to_owned() } else { file_name(next) };
+        let restored = self.restored_text();
+        format!(
+            " at {next}: restored {restored}; the directories on the way there are not complete and have no owner, mode and times yet"
+        )
+    }
+
+    fn restored_text(&self) -> String {
+        match listed(&self.restored) {
+            nothing if nothing.is_empty() => "nothing".to_owned(),
+            list => format!("{list}; {} of content", Size(self.bytes)),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The [summary](zstream_format::summary) of a stream as text, and the parts of it that are not read from one field.
 
+mod resume;
 mod text;
 
 use zstream_format::algorithm::CryptSuite;
@@ -7,6 +8,7 @@ use zstream_format::nvlist::NvValue;
 use zstream_format::record::RecordType;
 use zstream_format::summary::Snapshot;
 
+pub use self::resume::{not_resumable, resume_text};
 pub use self::text::summary_text;
 
 /// The suite and the key format of a raw snapshot, from the list of its BEGIN record.

@@ -159,3 +159,25 @@ fn wait(stdout: &ChildStdout, cancel: &Cancel) -> io::Result<()> {
 fn wait(_: &ChildStdout, cancel: &Cancel) -> io::Result<()> {
     if cancel.is_cancelled() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    /// The shell of the other host takes each word as it is, and the line gives `ssh` no options.
+    #[test]
+    fn words_arrive_as_they_are() {
+        let words = ["list", "tank/a b", "it's $(id) `id` \"x\" \\", "", "*", "a;b&c|d>e", "-r"];
+        let host = Host { name: "me@nas".to_owned(), port: Some(2222) };
+        let command = remote(&host, &words).unwrap();
+        let args: Vec<&str> = command.get_args().map(|arg| arg.to_str().unwrap()).collect();
+        assert_eq!((args.len(), &args[..4]), (5, &["-p", "2222", "--", "me@nas"][..]));
+        let script = format!("set -- {}; for word; do printf '%s\\n' \"$word\"; done", args[4]);
+        let printed = Command::new("sh").arg("-c").arg(script).output().unwrap().stdout;
+        let printed = String::from_utf8(printed).unwrap();
+        let printed: Vec<&str> = printed.lines().collect();
+        assert_eq!((printed[0], printed[1], printed[3]), ("env", "LC_ALL=C", "zfs"));
+        assert_eq!(printed[4..], words);
+        assert!(remote(&host, &["a\0b"]).is_err());
+    }
+}

@@ -212,7 +212,7 @@ impl SyncRequest {
         };
         let pairs: Vec<Pair> = chosen.map(pair).collect();
         let limiter = Limiter::new(self.bytes_per_second);
-        let run = Run { request: self, source, target, limiter, names };
+        let run = Run { request: self, source, target, limiter, top: to, names };
         let (synced, last) = run.all(&pairs, control)?;
         // Also after an interruption: what the target has then begins the next increment.
         if self.has_marks() && !self.dry_run {

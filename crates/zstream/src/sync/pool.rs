@@ -14,6 +14,7 @@ use super::SyncRequest;
 use super::side::{Content, Sending, Source, Target};
 use super::state::{Head, Point};
 use crate::control::{Cancel, Control};
+use crate::create::create_parents;
 use crate::datasets::{bookmark, destroy, hold, release};
 use crate::error::{Error, Result};
 use crate::place::pool::leave;
@@ -191,6 +192,11 @@ impl Target for PoolTarget<'_> {
         request.exclude_properties.iter().try_for_each(|name| receive.exclude(name))?;
         let receiver = Receiver::open(&self.place, receive, self.keys)?;
         receiver.receive(stream, &self.command, control).map(drop)
+    }
+
+    fn create(&self, name: &str) -> Result<()> {
+        let below = format!("{name}/x");
+        self.place.change(name, &self.command, |pool| create_parents(pool, &below, self.keys).map(drop))
     }
 
     fn discard(&self, name: &str) -> Result<()> {

@@ -55,6 +55,8 @@ pub(super) struct Run<'a> {
     pub(super) source: &'a dyn Source,
     pub(super) target: &'a dyn Target,
     pub(super) limiter: Limiter,
+    /// The topmost dataset at the target.
+    pub(super) top: &'a str,
     /// Names of all datasets of the source at the target.
     pub(super) names: HashMap<String, String>,
 }
@@ -215,6 +217,9 @@ impl Run<'_> {
                     }
                 }
                 Plan::Send(steps) => {
+                    if target.is_none() && !self.request.dry_run {
+                        self.create_above(&pair.name)?;
+                    }
                     for step in steps {
                         control.cancel().check()?;
                         done.last = Some(step.to().clone());
@@ -225,6 +230,16 @@ impl Run<'_> {
             }
         }
         Err(SyncFault::Stuck { target: pair.name.clone() }.into())
+    }
+
+    /// Creates what is missing between the topmost dataset of the target and this one: a dataset that has no snapshots, or is
+    /// not selected.
+    fn create_above(&self, name: &str) -> Result<()> {
+        let above = name.rsplit_once('/').map(|(above, _)| above);
+        match above.filter(|above| above.len() >= self.top.len()) {
+            Some(above) if self.again(above)?.is_none() => self.target.create(above),
+            _ => Ok(()),
+        }
     }
 
     /// The last snapshot that the target has after an error, if that is to be marked.

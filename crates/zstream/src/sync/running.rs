@@ -241,6 +241,11 @@ impl Target for Zfs {
         }
     }
 
+    fn create(&self, name: &str) -> Result<()> {
+        // It is not mounted, which only root may do.
+        self.at.run(&self.cancel, &["create", "-p", "-o", "canmount=off", name]).map(drop)
+    }
+
     fn discard(&self, name: &str) -> Result<()> {
         self.at.run(&self.cancel, &["receive", "-A", name]).map(drop)
     }

@@ -90,6 +90,9 @@ pub(crate) trait Target: Sync {
         control: &mut Control<'_>,
     ) -> Result<()>;
 
+    /// Creates a filesystem and those above it, unless they exist.
+    fn create(&self, name: &str) -> Result<()>;
+
     /// Discards an interrupted receive.
     fn discard(&self, name: &str) -> Result<()>;
 }

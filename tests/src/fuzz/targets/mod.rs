@@ -7,6 +7,7 @@ mod edit;
 mod fletcher;
 mod forged;
 mod gpt;
+mod log;
 mod nvlist;
 mod partition;
 mod phys;
@@ -16,6 +17,7 @@ mod recv;
 mod rewrite;
 mod sa;
 mod send;
+mod shape;
 mod shown;
 mod stream;
 mod token;
@@ -203,6 +205,30 @@ pub const TARGETS: &[Target] = &[
         mutate: super::mutate::bytes,
         run: partition::run,
         memory_limit_bytes: SMALL,
+    },
+    Target {
+        name: "log",
+        about: "records in one block of a log are those in a block each, and are replayed or give an error",
+        corpus: log::corpus,
+        mutate: log::mutate,
+        run: log::run,
+        memory_limit_bytes: 256 << 20,
+    },
+    Target {
+        name: "draid",
+        about: "a dRAID configuration is refused, or blocks are on its members with their parity",
+        corpus: shape::draid_corpus,
+        mutate: shape::words_mutate,
+        run: shape::draid,
+        memory_limit_bytes: 64 << 20,
+    },
+    Target {
+        name: "dtl",
+        about: "the groups that a member missed are the same in blocks of any size",
+        corpus: shape::dtl_corpus,
+        mutate: shape::words_mutate,
+        run: shape::dtl,
+        memory_limit_bytes: 64 << 20,
     },
     Target {
         name: "sa",

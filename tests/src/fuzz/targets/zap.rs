@@ -18,9 +18,11 @@ const MAX_ZAP_BYTES: u64 = 128 << 10;
 const MAX_ENTRIES: usize = 2000;
 
 /// A set with one object.
-struct One {
-    block_bytes: usize,
-    content: Vec<u8>,
+pub(super) struct One {
+    pub(super) object_type: ObjectType,
+    pub(super) bonus: Option<Vec<u8>>,
+    pub(super) block_bytes: usize,
+    pub(super) content: Vec<u8>,
 }
 
 impl ObjectSet for One {
@@ -35,9 +37,9 @@ impl ObjectSet for One {
     fn info(&self, object: ObjectId) -> Result<ObjectInfo> {
         Ok(ObjectInfo {
             object,
-            object_type: ObjectType::DIRECTORY_CONTENTS,
+            object_type: self.object_type,
             bonus_type: ObjectType(0),
-            bonus: None,
+            bonus: self.bonus.clone().map(Into::into),
             block_bytes: self.block_bytes as u64,
             indirect_bytes: None,
             levels: None,
@@ -125,7 +127,8 @@ fn take(set: &dyn ObjectSet, found: &mut Vec<Vec<u8>>) {
 pub(super) fn run(input: &[u8]) {
     let Some((sectors, content)) = input.split_first_chunk::<2>() else { return };
     let block_bytes = usize::from(u16::from_le_bytes(*sectors)).clamp(1, 2048) * 512;
-    let set = One { block_bytes, content: content.to_vec() };
+    let object_type = ObjectType::DIRECTORY_CONTENTS;
+    let set = One { object_type, bonus: None, block_bytes, content: content.to_vec() };
     let Ok(zap) = Zap::open(&set, ObjectId(1)) else { return };
     let info = zap.info();
     let entries: Result<Vec<Entry>, Error> = zap.entries().take(MAX_ENTRIES).collect();
