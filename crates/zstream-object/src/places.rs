@@ -244,7 +244,8 @@ impl Places {
                 Some(kind) => ObjectId::of_name(kind, name).is_some(),
                 None => generation_of(name).is_some(),
             };
-            store.delete(listed.filter(is_ours).map(|name| format!("{folder}/{name}")).collect())?;
+            store.delete(listed.filter(&is_ours).map(|name| format!("{folder}/{name}")).collect())?;
+            location.delete_left(folder, false, &|name| is_ours(&name.to_owned()))?;
             if let Some(directory) = location.directory() {
                 // It may have files of others.
                 let _ = std::fs::remove_dir(directory.join(folder));

@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use crate::collect::{self, Collected, GenerationInfo};
 use crate::device::{Limits, ObjectDevice};
-use crate::format::{Kind, ObjectId};
+use crate::format::{Kind, ObjectId, generation_of};
 use crate::history;
 use crate::places::Places;
-use crate::store::Store;
+use crate::store::{Location, Store};
 
 /// An object that the newest generation refers to, but that is not there, or is too short.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,14 +66,15 @@ impl Places {
     /// # Errors
     /// Fails if there is no pool, if another writer commits at the same time, or if the store fails.
     pub fn collect(&self, url: &str, grace: Duration, dry_run: bool) -> io::Result<Collected> {
-        let (_, store) = self.store(url, false)?;
+        let (location, store) = self.store(url, false)?;
         // The commit writes all changes to pages.
         let limits = Limits { fold_entries: 0, ..self.limits() };
         let device = self.open_newest(store.clone(), !dry_run, limits)?;
         if dry_run {
             let compacted_bytes = device.bytes_to_compact()?;
-            let collected = collect::whole(&store, device.generation(), grace, SystemTime::now(), true)?;
-            return Ok(Collected { compacted_bytes, ..collected });
+            let fence = device.generation();
+            let collected = collect::whole(&store, fence, grace, SystemTime::now(), true)?;
+            return with_left(Collected { compacted_bytes, ..collected }, &location, fence, true);
         }
         let compacted_bytes = device.compact()?;
         let fence = device.commit_always()?;
@@ -82,7 +83,7 @@ impl Places {
         let now = listed.iter().find(|listed| listed.number == fence).map(|listed| listed.modified);
         let now = now.unwrap_or_else(SystemTime::now);
         let collected = collect::whole(&store, fence, grace, now, false)?;
-        Ok(Collected { compacted_bytes, ..collected })
+        with_left(Collected { compacted_bytes, ..collected }, &location, fence, false)
     }
 
     /// Checks that all objects are there that the newest generation refers to, and long enough.
@@ -105,6 +106,26 @@ impl Places {
         })?;
         check_objects(&store, &device, &used)
     }
+}
+
+/// Deletes what interrupted programs left in a local directory, up to a generation.
+fn with_left(
+    mut collected: Collected,
+    location: &Location,
+    fence: u64,
+    dry_run: bool,
+) -> io::Result<Collected> {
+    let of_generation = |name: &str| generation_of(name).is_some_and(|number| number <= fence);
+    let mut left = vec![location.delete_left("gen", dry_run, &of_generation)?];
+    for kind in Kind::ALL {
+        let is_left = |name: &str| ObjectId::of_name(kind, name).is_some_and(|id| id.generation <= fence);
+        left.push(location.delete_left(kind.folder(), dry_run, &is_left)?);
+    }
+    for (count, bytes) in left {
+        collected.objects += count;
+        collected.bytes += bytes;
+    }
+    Ok(collected)
 }
 
 /// The part of an object that a generation refers to.

@@ -158,6 +158,33 @@ fn a_lost_object_is_named() {
     assert!(readable.count() as u64 > DEVICE_BYTES / 1000 / 2);
 }
 
+/// What killed programs left in a local directory is deleted, and nothing else.
+#[test]
+fn files_of_killed_programs_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("file://{}/pool", directory.path().display());
+    let opener = Places::new();
+    let device = opener.open(Path::new(&url), Mode::Create { len: 64 << 20, replace: false }).unwrap();
+    device.write_at(8 << 20, b"bytes").unwrap();
+    device.flush().unwrap();
+    drop(device);
+    let path = directory.path().join("pool");
+    let old = "data/0000000000000002-00000000000000aa-00000000#1";
+    let newer = "data/00000000000000ff-00000000000000aa-00000000#1";
+    let files = [old, newer, "data/note#1", "gen/fffffffffffffffd#12", "gen/0000000000000000#1", "gen/note"];
+    files.iter().for_each(|name| std::fs::write(path.join(name), b"left").unwrap());
+    let dry = opener.collect(&url, Duration::ZERO, true).unwrap();
+    let done = opener.collect(&url, Duration::ZERO, false).unwrap();
+    assert_eq!((dry.objects, dry.bytes, done.objects, done.bytes), (2, 8, 2, 8));
+    let left: Vec<bool> = files.iter().map(|name| path.join(name).exists()).collect();
+    assert_eq!(left, [false, true, true, false, true, true]);
+    let mut out = [0; 5];
+    opener.open(Path::new(&url), Mode::Read).unwrap().read_at(8 << 20, &mut out).unwrap();
+    assert_eq!(&out, b"bytes");
+    opener.remove(Path::new(&url)).unwrap();
+    assert!(path.join("data/note#1").exists() && !path.join(newer).exists());
+}
+
 /// A copy of all objects.
 fn copied(store: &Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
     use object_store::ObjectStoreExt as _;
