@@ -56,6 +56,11 @@ pub(crate) struct PoolOptions {
     /// `best` is the newest one in which the pool and all its datasets open. `pool show --txgs` lists them.
     #[arg(long, value_name = "TXG|best", value_parser = WantedTxg::parse)]
     txg: Option<WantedTxg>,
+    /// Open a pool in object storage as of this generation, for reading
+    ///
+    /// `pool generations` lists them.
+    #[arg(long, value_name = "NUMBER", conflicts_with = "streams")]
+    generation: Option<u64>,
     /// Open the pool as of its checkpoint, for reading
     #[arg(long, conflicts_with_all = ["txg", "streams"])]
     checkpoint: bool,
@@ -78,6 +83,10 @@ pub(crate) struct PoolOptions {
     /// with it.
     #[arg(long, value_name = "PATH")]
     key_file: Option<PathBuf>,
+}
+
+fn is_url(path: &std::path::Path) -> bool {
+    path.to_str().is_some_and(storage::is_url)
 }
 
 /// The transaction group of `--txg`.
@@ -117,7 +126,14 @@ impl PoolOptions {
 
     /// The location of the pool.
     pub(crate) fn place(&self) -> Result<PoolPlace, Failure> {
-        let place = PoolPlace::new(self.paths()?).through(storage::opener(&Storage::default())?);
+        let paths = self.paths()?;
+        if self.generation.is_some() && !paths.iter().any(|path| is_url(path)) {
+            return Err(Failure::usage(
+                "--generation is for a pool in object storage, which -d names by its URL",
+            ));
+        }
+        let storage = Storage { generation: self.generation, ..Storage::default() };
+        let place = PoolPlace::new(paths).through(storage::opener(&storage)?);
         let place = match &self.pool {
             Some(pool) => place.named(pool),
             None => place,
@@ -149,6 +165,9 @@ impl PoolOptions {
         if self.txg.is_some() {
             return Err(Failure::usage("--txg is for reading a pool only"));
         }
+        if self.generation.is_some() {
+            return Err(Failure::usage("--generation is for reading a pool only"));
+        }
         if self.checkpoint {
             return Err(Failure::usage("--checkpoint is for reading a pool only"));
         }
@@ -159,6 +178,19 @@ impl PoolOptions {
             return Err(Failure::usage("--rescue is for reading a pool only"));
         }
         self.place()
+    }
+
+    /// The URLs among the pool's devices.
+    #[cfg(feature = "object")]
+    pub(crate) fn urls(&self) -> Result<Vec<String>, Failure> {
+        let paths = self.paths()?.into_iter().filter(|path| is_url(path));
+        Ok(paths.map(|path| path.display().to_string()).collect())
+    }
+
+    /// True if a generation other than the newest one is read.
+    #[cfg(feature = "object")]
+    pub(crate) fn has_generation(&self) -> bool {
+        self.generation.is_some()
     }
 
     /// The paths of the pool's devices.

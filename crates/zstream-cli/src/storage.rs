@@ -16,6 +16,8 @@ pub(crate) const DEVICE_BYTES: u64 = 16 << 40;
 pub(crate) struct Storage {
     /// The size of the chunks of a new pool, in bytes.
     pub(crate) chunk_bytes: Option<u64>,
+    /// The generation to read instead of the newest one.
+    pub(crate) generation: Option<u64>,
 }
 
 /// Returns the opener.
@@ -25,13 +27,16 @@ pub(crate) fn opener(storage: &Storage) -> Result<Arc<dyn OpenDevice>, Failure> 
     if let Some(bytes) = storage.chunk_bytes {
         places = places.with_chunk_bytes(bytes).map_err(Failure::usage)?;
     }
+    if let Some(generation) = storage.generation {
+        places = places.at_generation(generation);
+    }
     Ok(Arc::new(places))
 }
 
 /// Returns the opener.
 #[cfg(not(feature = "object"))]
 pub(crate) fn opener(storage: &Storage) -> Result<Arc<dyn OpenDevice>, Failure> {
-    if storage.chunk_bytes.is_some() {
+    if storage.chunk_bytes.is_some() || storage.generation.is_some() {
         return Err(Failure::usage("this build of zstream has no object storage"));
     }
     Ok(Arc::new(zstream_dmu::device::Files))

@@ -8,6 +8,7 @@
 //! Device: writes, reads, flushes
 //!    |        overlay, uploads, cache            `device`
 //!    |        addresses -> places in objects     `map`
+//!    |        what nobody needs any more         `collect`
 //!    |        which generation is the newest     `history`
 //!    |        objects to the byte                `format`
 //!    v        requests, again if they fail       `store`
@@ -18,6 +19,7 @@
 //! record is created only if its number is free, so one of two writers fails, without effect. Objects are never
 //! replaced, so a generation that was opened stays as it is until it is collected.
 
+mod collect;
 mod device;
 mod format;
 mod history;
@@ -28,8 +30,11 @@ mod store;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
+pub use collect::{Collected, GRACE_DEFAULT, GenerationInfo};
 /// The crate whose stores can be added with [`Places::insert`].
 pub use object_store;
 pub use places::{CHUNK_BYTES_DEFAULT, DEVICE_BYTES_DEFAULT, Places};
 pub use store::Requests;
+pub use upkeep::{LostObject, StoreCheck};

@@ -138,6 +138,19 @@ impl Places {
         is_url(name)
     }
 
+    /// Opens the newest generation, for writing if `writes` is `true`, with these limits.
+    pub(crate) fn open_newest(&self, store: Store, writes: bool, limits: Limits) -> io::Result<ObjectDevice> {
+        let missing = || io::Error::new(ErrorKind::NotFound, format!("{} has no pool", store.url()));
+        let generation = history::newest(&store)?.ok_or_else(missing)?;
+        let writer = if writes { Some(Random::system()?.u64()?) } else { None };
+        ObjectDevice::open(store, generation, writer, limits)
+    }
+
+    /// Returns the limits of devices.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// Returns the store with a URL.
     pub(crate) fn store(&self, url: &str, create: bool) -> io::Result<(Location, Store)> {
         let location = Location::parse(url)?;
@@ -231,7 +244,8 @@ impl Places {
                 Some(kind) => ObjectId::of_name(kind, name).is_some(),
                 None => generation_of(name).is_some(),
             };
-            store.delete(listed.filter(is_ours).map(|name| format!("{folder}/{name}")).collect())?;
+            store.delete(listed.filter(&is_ours).map(|name| format!("{folder}/{name}")).collect())?;
+            location.delete_left(folder, false, &|name| is_ours(&name.to_owned()))?;
             if let Some(directory) = location.directory() {
                 // It may have files of others.
                 let _ = std::fs::remove_dir(directory.join(folder));

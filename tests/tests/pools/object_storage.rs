@@ -90,7 +90,15 @@ fn with_the_program(image: &Path) {
     let sent = zstream(&["-d", &url, "send", "-i", "@a", "tank/fs@b"], b"").stdout;
     assert!(sent.len() > 10_000);
     run(&["verify", "-"], &sent);
+    let generations = on(&["pool", "generations"]);
+    let before = generations.lines().nth(1).unwrap().split_whitespace().next().unwrap();
     on(&["destroy", "tank/fs@a"]);
+    assert!(!on(&["list", "-t", "all"]).contains("tank/fs@a"));
+    assert!(on(&["--generation", before, "list", "-t", "all"]).contains("tank/fs@a"));
+    let refused = zstream(&["-d", &url, "--generation", before, "snapshot", "tank@x"], b"");
+    assert_eq!(refused.code, 2);
+    assert!(on(&["pool", "gc", "--dry-run", "--grace", "0"]).contains("would delete 0 of"));
+    assert!(on(&["pool", "gc"]).contains("deleted 0 of"));
     let outcome = zstream(&["pool", "create", "tank", &url], b"");
     assert_eq!(outcome.code, 1);
     // The image is what the device reads, whole.

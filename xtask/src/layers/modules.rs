@@ -33,7 +33,7 @@ const ORDERS: &[(&str, &str)] = &[
         "zstream-zpl",
         "error master content volume sa create fuid node znode directory fs walk paths settings quota xattr writer testing",
     ),
-    ("zstream-object", "format store history map device places"),
+    ("zstream-object", "format store history map collect device places upkeep"),
     ("zstream-view", "source log index entry objects raw view error open"),
     (
         "zstream-send",

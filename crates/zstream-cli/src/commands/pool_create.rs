@@ -82,7 +82,7 @@ impl Args {
             new = new.with_file_size(bytes).map_err(Failure::usage)?;
         }
         let chunk_bytes = self.chunk.as_deref().map(size).transpose()?;
-        new = new.through(storage::opener(&Storage { chunk_bytes })?);
+        new = new.through(storage::opener(&Storage { chunk_bytes, ..Storage::default() })?);
         new = new.with_properties(&self.properties, self.without_features).map_err(Failure::usage)?;
         let mountpoint = self.mountpoint.as_ref().map(|path| format!("mountpoint={path}"));
         for text in self.filesystem_properties.iter().chain(&mountpoint) {

@@ -2,6 +2,12 @@
 //!
 //! Objects are cut into pieces of a fixed size. A piece that is being read is locked, so that several readers of it
 //! cause one request. Objects are immutable, so a piece never becomes invalid.
+//!
+//! A reader that goes through an object gets ever larger parts of it: as many pieces ahead as there are just before.
+//!
+//! ```text
+//! requests: [0] [1 2] [3 4 5 6] [7 ... 14] [15 ... 30]
+//! ```
 
 use std::collections::HashMap;
 use std::io;
@@ -50,6 +56,35 @@ impl Pieces {
         }
         cell
     }
+
+    /// Adds the pieces after the last one of each run of `keys` that are worth reading together with it.
+    fn add_ahead(&self, keys: &mut Vec<Key>) {
+        let mut ahead = Vec::new();
+        for (n, (object, piece)) in keys.iter().enumerate() {
+            let is_last = keys.get(n + 1) != Some(&(*object, piece + 1));
+            if !is_last || self.is_read(*object, *piece) {
+                continue;
+            }
+            let run = (1..PIECES_PER_REQUEST).take_while(|back| {
+                piece.checked_sub(*back).is_some_and(|piece| {
+                    self.cells.contains_key(&(*object, piece))
+                        || keys.binary_search(&(*object, piece)).is_ok()
+                })
+            });
+            let next = (1..=run.count() as u32).map(|step| piece.saturating_add(step));
+            // What is there already ends the request.
+            ahead.extend(next.take_while(|next| !self.is_read(*object, *next)).map(|next| (*object, next)));
+        }
+        keys.extend(ahead);
+        keys.sort_unstable();
+        keys.dedup();
+    }
+
+    fn is_read(&self, object: ObjectId, piece: u32) -> bool {
+        let cell = self.cells.get(&(object, piece));
+        // One that is locked is being read.
+        cell.is_some_and(|(cell, _)| cell.try_lock().map_or(true, |cell| cell.is_some()))
+    }
 }
 
 impl Cache {
@@ -78,13 +113,16 @@ impl Cache {
         // All readers lock pieces in this order, so they never wait for each other in a circle.
         keys.sort_unstable();
         keys.dedup();
+        let mut needed = Vec::new();
         let cells: Vec<Cell> = {
             let mut pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
+            needed.clone_from(&keys);
+            pieces.add_ahead(&mut keys);
             keys.iter().map(|key| pieces.cell(*key)).collect()
         };
         let mut locked: Vec<MutexGuard<'_, Option<Bytes>>> =
             cells.iter().map(|cell| cell.lock().unwrap_or_else(PoisonError::into_inner)).collect();
-        fill(store, &keys, &mut locked)?;
+        fill(store, (&keys, &needed), &mut locked)?;
         for extent in extents {
             let Some(at) = extent.at else { continue };
             let from = (extent.address - start) as usize;
@@ -95,8 +133,13 @@ impl Cache {
     }
 }
 
-/// Reads the pieces that are not there, neighbours with one request.
-fn fill(store: &Store, keys: &[Key], locked: &mut [MutexGuard<'_, Option<Bytes>>]) -> io::Result<()> {
+/// Reads the pieces that are not there, neighbours with one request. Those that are not needed may be beyond the end of
+/// their object: no request starts with one.
+fn fill(
+    store: &Store,
+    (keys, needed): (&[Key], &[Key]),
+    locked: &mut [MutexGuard<'_, Option<Bytes>>],
+) -> io::Result<()> {
     // Runs of missing neighbours: the first one among the keys, and their number.
     let mut runs: Vec<(usize, u32)> = Vec::new();
     for (n, (object, piece)) in keys.iter().enumerate() {
@@ -112,7 +155,8 @@ fn fill(store: &Store, keys: &[Key], locked: &mut [MutexGuard<'_, Option<Bytes>>
             {
                 *count += 1;
             }
-            _ => runs.push((n, 1)),
+            _ if needed.binary_search(&keys[n]).is_ok() => runs.push((n, 1)),
+            _ => {}
         }
     }
     let ranges = runs.iter().map(|(first, count)| {

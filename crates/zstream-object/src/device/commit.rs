@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use super::{ObjectDevice, Shared};
+use crate::collect::{self, GRACE_DEFAULT};
 use crate::format::{Generation, Kind, ObjectId, Table};
 use crate::history;
 use crate::map::{Layer, Rooted, fold};
@@ -23,6 +24,14 @@ struct Begun {
 }
 
 impl ObjectDevice {
+    /// Commits a generation, even if nothing was written. Later commits of writers that were open before it fail.
+    pub(crate) fn commit_always(&self) -> io::Result<u64> {
+        let writer = self.check_write(0, 0)?;
+        self.shared.state().is_changed = true;
+        self.commit(writer)?;
+        Ok(self.shared.state().generation)
+    }
+
     /// Commits everything that was written or discarded, if there is anything.
     pub(super) fn commit(&self, writer: u64) -> io::Result<()> {
         let _one = self.commit.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,6 +113,12 @@ impl Shared {
         }
         (state.generation, state.generation_writer) = (number, writer);
         state.confirmed = Instant::now();
+        let is_first = !std::mem::replace(&mut state.has_collected, true);
+        drop(state);
+        if is_first {
+            // The commit has succeeded, and the next writer tries again.
+            let _ = collect::little(&self.store, GRACE_DEFAULT, SystemTime::now());
+        }
         Ok(())
     }
 

@@ -16,6 +16,7 @@
 
 mod cache;
 mod commit;
+mod compact;
 mod labels;
 mod overlay;
 mod write;
@@ -105,6 +106,8 @@ struct State {
     confirmed: Instant,
     /// The number of the next object.
     next: u32,
+    /// Expired generations were collected since the device was opened.
+    has_collected: bool,
 }
 
 impl State {
@@ -159,6 +162,7 @@ impl ObjectDevice {
             generation_writer: generation.writer,
             confirmed: Instant::now(),
             next: 0,
+            has_collected: false,
         };
         let shared = Shared {
             store,
@@ -172,6 +176,11 @@ impl ObjectDevice {
             uploaded: Condvar::new(),
         };
         Ok(Self { shared: Arc::new(shared), commit: Mutex::new(()) })
+    }
+
+    /// Returns the number of the generation that is open, or was committed last.
+    pub(crate) fn generation(&self) -> u64 {
+        self.shared.state().generation
     }
 }
 

@@ -19,6 +19,8 @@ mod map_objects;
 mod names;
 mod sealed;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use data::Payload;
 pub(crate) use generation::{Generation, Geometry, LABEL_BLOCK, LABEL_BYTES};

@@ -122,6 +122,11 @@ impl Map {
         (Arc::clone(&self.base), Arc::clone(&self.rooted))
     }
 
+    /// Returns the changes of the last commit since the root was written, and the root.
+    pub(crate) fn committed(&self) -> (Arc<Layer>, Arc<Rooted>) {
+        (Arc::clone(&self.base), Arc::clone(&self.rooted))
+    }
+
     /// Ends a commit that wrote a new root: the changes up to its begin are on pages.
     pub(crate) fn folded(&mut self, rooted: Rooted) {
         self.base = Arc::default();

@@ -67,13 +67,26 @@ impl Pages {
                 return Ok(Arc::clone(&page.layer));
             }
         }
-        let name = reference.id.name();
-        let bytes = store.get(&name, SEALED_BYTES_MAX)?;
-        let page = reference.check(&bytes).and_then(|()| Page::parse(number, page_bytes, &bytes));
-        let layer = Arc::new(Layer::from(page.map_err(|error| store.name_error(&name, error))?.table));
+        let layer = Arc::new(Layer::from(Self::read(store, page_bytes, number, reference)?.table));
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         cache.insert(reference.id, Arc::clone(&layer));
         Ok(layer)
+    }
+
+    /// Reads page `number`, which has this reference, from the store.
+    ///
+    /// # Errors
+    /// Fails if the page cannot be read.
+    pub(crate) fn read(
+        store: &Store,
+        page_bytes: u64,
+        number: u64,
+        reference: &PageReference,
+    ) -> io::Result<Page> {
+        let name = reference.id.name();
+        let bytes = store.get(&name, SEALED_BYTES_MAX)?;
+        let page = reference.check(&bytes).and_then(|()| Page::parse(number, page_bytes, &bytes));
+        page.map_err(|error| store.name_error(&name, error))
     }
 
     /// Reads the root with this reference.

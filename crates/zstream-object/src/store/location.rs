@@ -82,6 +82,42 @@ impl Location {
         if self.url.scheme() == "file" { self.url.to_file_path().ok() } else { None }
     }
 
+    /// Deletes the files in a folder of a local directory that interrupted programs left: those that were about to get the
+    /// name of an object, for which `is_left` is `true`. Returns their number and size; with `dry_run`, only counts.
+    ///
+    /// # Errors
+    /// Fails if the folder cannot be listed, or a file not be deleted.
+    pub(crate) fn delete_left(
+        &self,
+        folder: &str,
+        dry_run: bool,
+        is_left: &dyn Fn(&str) -> bool,
+    ) -> io::Result<(u64, u64)> {
+        let mut found = (0, 0);
+        let Some(directory) = self.directory().map(|directory| directory.join(folder)) else {
+            return Ok(found);
+        };
+        let entries = match std::fs::read_dir(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+            other => other?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            // The name of the object, `#` and a number.
+            let Some((object, number)) = name.to_str().and_then(|name| name.split_once('#')) else {
+                continue;
+            };
+            if number.bytes().all(|digit| digit.is_ascii_digit()) && is_left(object) {
+                found = (found.0 + 1, found.1 + entry.metadata()?.len());
+                if !dry_run {
+                    std::fs::remove_file(entry.path())?;
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Opens the store. A local directory is created if `create` is `true`.
     ///
     /// # Errors

@@ -1,7 +1,9 @@
 //! Tests of whole devices in memory.
 
+mod ahead;
 mod faults;
 mod model;
+mod upkeep;
 mod writers;
 
 use std::path::Path;

@@ -27,8 +27,12 @@ pub(super) fn run(open: &OpenPool, options: &PoolOptions, form: CheckFormat) -> 
         check.text(name, form.verbose)
     };
     output::print(&text)?;
+    #[cfg(feature = "object")]
+    let stored = super::bucket::check(options, form.json);
+    #[cfg(not(feature = "object"))]
+    let stored = Ok(());
     match check.fault(name) {
-        None => Ok(()),
+        None => stored,
         Some(fault) => Err(Failure::new(fault)),
     }
 }

@@ -1,5 +1,7 @@
 //! `zstream pool`: verbs for a pool as a whole.
 
+#[cfg(feature = "object")]
+mod bucket;
 mod check;
 mod copy;
 mod groups;
@@ -102,6 +104,27 @@ Examples:
         #[arg(value_name = "POOL")]
         pool: String,
     },
+    /// Deletes what no generation of a pool in object storage needs any more
+    ///
+    /// Each change of such a pool is a generation, and objects are never replaced. Generations can be opened until their
+    /// grace period is over. Then they are deleted, with all objects that no other generation refers to; objects that are
+    /// mostly dead, or small, are written again without their dead bytes before. Verbs that change the pool delete a little
+    /// by themselves after 7 days. Programs that are changing the pool meanwhile fail.
+    #[cfg(feature = "object")]
+    #[command(after_long_help = "\
+Examples:
+  zstream -d s3://bucket/pool pool gc --dry-run
+  zstream -d s3://bucket/pool pool gc --grace 1d")]
+    Gc(bucket::Gc),
+    /// Lists the generations of a pool in object storage that can be opened, newest first
+    ///
+    /// `--generation` before a verb reads one of them.
+    #[cfg(feature = "object")]
+    #[command(after_long_help = "\
+Examples:
+  zstream -d s3://bucket/pool pool generations
+  zstream -d s3://bucket/pool --generation 12 list")]
+    Generations,
     /// Shows properties of the pool, and its features
     ///
     /// The output has the format of `zpool get`. Values that exist only for an imported pool are shown as `-`.
@@ -175,7 +198,7 @@ Examples:
     /// Like a scrub, but repairs nothing. Reads the copies on all members, parity, intent logs, and blocks that only
     /// the pool's checkpoint references. Prints the path of each damaged file in every dataset that contains the
     /// damaged blocks. Blocks waiting to be freed are counted, but not read. The exit code is 1 if there is any
-    /// damage, even if it is repairable. Checking encrypted datasets does not require their keys; with the key
+    /// damage, even if it is repairable. In object storage, also lists the objects, and names those that are lost. Checking encrypted datasets does not require their keys; with the key
     /// (--key-file) their files are shown by name, and the key is verified on every dataset that inherits it.
     Check {
         /// Print one JSON object
@@ -210,6 +233,10 @@ impl Args {
                 let prune = prune.ok_or_else(|| Failure::usage("expected -d DAYS or -p PERCENT"))?;
                 properties::ddtprune(options, pool, prune)
             }
+            #[cfg(feature = "object")]
+            Command::Gc(args) => args.run(options),
+            #[cfg(feature = "object")]
+            Command::Generations => bucket::generations(options),
             Command::Get(args) => args.run(options),
             Command::Set(args) => args.run(options),
             Command::Upgrade { all: true, .. } => properties::upgrade_all(options),
