@@ -20,7 +20,7 @@ use crate::store::{Location, Patience, Put, Requests, Store, is_url};
 pub const CHUNK_BYTES_DEFAULT: u64 = 8 << 20;
 
 /// The default size of a device in object storage. It takes space only for what is written.
-pub const DEVICE_BYTES_DEFAULT: u64 = 16 << 40;
+pub const DEVICE_BYTES_DEFAULT: u64 = (16 << 40) - (1 << 30);
 
 /// The number of chunks in each page of the map.
 const PAGE_CHUNKS: u64 = 1024;

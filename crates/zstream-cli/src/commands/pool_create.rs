@@ -35,7 +35,7 @@ pub(crate) struct Args {
     mountpoint: Option<String>,
     /// Create sparse files of this size, such as 1G or 512M
     ///
-    /// For a pool in object storage, the size of its address space, by default 16T. It takes space only for what is written.
+    /// For a pool in object storage, the size of its address space, by default nearly 16T, as much as a file of ext4 can have. It takes space only for what is written.
     #[arg(long, value_name = "SIZE")]
     size: Option<String>,
     /// Size of the objects of a pool in object storage, by default 8M
