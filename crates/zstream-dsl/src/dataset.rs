@@ -369,14 +369,16 @@ impl<M: Mos> Dataset<M> {
         self.dsl().read().is_before(self.object, earlier.object)
     }
 
-    /// Returns the names of the clones of a snapshot. An interrupted receive of an increment is one of them.
+    /// Returns the names of the clones of a snapshot, in the order of OpenZFS. An interrupted receive of an increment is
+    /// one of them.
     ///
     /// # Errors
     /// Fails if they cannot be read.
     pub fn clones(&self) -> Result<Vec<String>> {
-        let firsts = self.dsl().read().numbers(self.phys.next_clones)?;
-        let name = |first| Ok(self.dsl().dataset_by_object(first)?.dir().name().to_owned());
-        firsts.into_iter().map(name).collect()
+        let dsl = self.dsl();
+        let firsts = dsl.read().values(self.phys.next_clones)?;
+        let name = |first: &Value| Ok(dsl.dataset_by_object(ObjectId(first.u64()?))?.dir().name().to_owned());
+        firsts.iter().map(name).collect()
     }
 
     /// Returns an entry in the dataset's own object: features, bookmarks, state of a receive.
