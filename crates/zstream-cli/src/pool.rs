@@ -208,6 +208,7 @@ impl PoolOptions {
                 "no pool given: name its disks, files or URL with -d before the verb, or in {DEVICE_VARIABLE}"
             )));
         }
+        storage::check_names(paths.iter().map(|path| path.as_os_str()))?;
         Ok(paths)
     }
 

@@ -8,8 +8,8 @@ use zstream_dmu::device::OpenDevice;
 
 use crate::failure::Failure;
 
-/// The size of a pool in object storage that is created without one, in bytes.
-pub(crate) const DEVICE_BYTES: u64 = 16 << 40;
+/// The size of a pool in object storage that is created without one, in bytes: a file of ext4 can have it.
+pub(crate) const DEVICE_BYTES: u64 = (16 << 40) - (1 << 30);
 
 /// What the command line says about object storage.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,6 +53,22 @@ pub(crate) fn is_url(name: &str) -> bool {
     };
 }
 
+/// Refuses URLs with a user or a password, without showing them.
+pub(crate) fn check_names<'a>(names: impl IntoIterator<Item = &'a OsStr>) -> Result<(), Failure> {
+    let has_user = |name: &OsStr| {
+        let name = name.to_str().filter(|name| is_url(name));
+        let rest = name.and_then(|name| name.split_once("://")).map_or("", |(_, rest)| rest);
+        rest.split('/').next().is_some_and(|host| host.contains('@'))
+    };
+    match names.into_iter().any(has_user) {
+        true => Err(Failure::usage(
+            "a URL must not contain credentials, because others can see it: set them in the environment, or in the \
+             files of the cloud's own tools",
+        )),
+        false => Ok(()),
+    }
+}
+
 /// Splits a list of paths and URLs, which are separated like paths in `PATH`. A URL has no colon except after its
 /// scheme.
 pub(crate) fn split_list(list: &OsStr) -> Vec<PathBuf> {
@@ -74,6 +90,15 @@ pub(crate) fn split_list(list: &OsStr) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(feature = "object")]
+    fn credentials_are_refused_and_not_shown() {
+        let check = |name: &str| check_names([OsStr::new(name)]);
+        let failure = check("s3://user:secret@bucket/pool").expect_err("it has credentials");
+        assert!(failure.message().is_some_and(|message| !message.contains("secret")));
+        assert!(check("s3://bucket/a@b").is_ok() && check("dir/a@b").is_ok());
+    }
 
     #[test]
     #[cfg(all(unix, feature = "object"))]

@@ -1,5 +1,7 @@
 //! `zstream pool create`.
 
+use std::ffi::OsStr;
+
 use zstream::create::NewPool;
 use zstream_format::number::parse_bytes;
 
@@ -72,6 +74,7 @@ impl Args {
 
     /// The pool as requested, validated before anything is changed.
     fn new_pool(&self) -> Result<NewPool, Failure> {
+        storage::check_names(self.vdevs.iter().map(OsStr::new))?;
         let mut new = NewPool::new(&self.name, &self.vdevs).map_err(Failure::usage)?;
         (new.force, new.seed, new.timestamp) = (self.force, self.guid_seed, self.timestamp);
         if !self.force {

@@ -40,6 +40,9 @@ pub(crate) struct Args {
     #[arg(long)]
     tar: bool,
     /// Clone blocks that SRC share on this host, such as copies by `cp --reflink`, instead of writing them again
+    ///
+    /// The pool requires feature@block_cloning, which `pool set feature@block_cloning=enabled` enables. Without it, the
+    /// blocks are written, with a warning.
     #[arg(long, conflicts_with = "tar")]
     reflink: bool,
     /// Use the pool even if another host may have it imported

@@ -180,6 +180,7 @@ impl Args {
             }
             Location::Running(running) => SyncPlace::Running(running),
             Location::Dataset(dataset) if !self.to.is_empty() => {
+                storage::check_names(self.to.iter().map(|path| path.as_os_str()))?;
                 let place = PoolPlace::new(&self.to).through(storage::opener(&Storage::default())?);
                 SyncPlace::Pool { place, dataset }
             }

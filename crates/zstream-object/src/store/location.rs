@@ -63,6 +63,11 @@ impl Location {
             return Err(refuse(format_args!("the URL has no bucket: {}://BUCKET/PREFIX", url.scheme())));
         }
         let path = url.path().trim_end_matches('/').to_owned();
+        if url.scheme() == "file" && path.is_empty() {
+            return Err(refuse(
+                "the root of the file system is not a bucket: name a directory, file:///DIRECTORY",
+            ));
+        }
         url.set_path(&path);
         Ok(Self { url })
     }

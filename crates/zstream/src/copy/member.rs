@@ -1,7 +1,7 @@
 //! The copy of one member of a pool.
 //!
 //! ```text
-//! blocks, in the order of their offsets; after every gigabyte: flush -> progress -> flush
+//! progress, flush -> blocks, in the order of their offsets; now and then: flush -> progress, flush
 //!   -> boot area, flush -> labels, flush
 //! ```
 //!
@@ -32,7 +32,7 @@ use crate::error::{Error, MemberFault, Result};
 const PROGRESS_OFFSET: u64 = 2 * LABEL_BYTES;
 
 /// The bytes after which the progress is recorded.
-const PROGRESS_BYTES: u64 = 1 << 30;
+const PROGRESS_BYTES: u64 = 256 << 20;
 
 /// The bytes that are read with one call.
 const PIECE_BYTES: u64 = 4 << 20;
@@ -133,6 +133,8 @@ impl<'a> Copying<'a> {
     /// Copies the blocks that are not on the new device yet. Returns the number of bytes.
     pub(super) fn copy_blocks(&mut self, control: &mut Control<'_>) -> Result<u64> {
         control.did(usize::try_from(self.resumed_bytes()).unwrap_or(usize::MAX));
+        // From now on, a copy that is killed is known as one.
+        self.record()?;
         let (source, name) = (Arc::clone(&self.origin.member.device), &self.origin.member.name);
         let pieces = pieces(&self.origin.member.ranges, self.position);
         let (mut bytes, mut unrecorded) = (0, 0);

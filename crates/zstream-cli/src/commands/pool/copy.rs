@@ -27,6 +27,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, options: &PoolOptions) -> Result<(), Failure> {
+        storage::check_names(self.paths.iter().map(|path| path.as_os_str()))?;
         let opener = storage::opener(&Storage::default())?;
         let place = match self.paths.split_last() {
             Some((target, [])) => Some((options.place()?, target)),
