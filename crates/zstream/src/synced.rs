@@ -36,6 +36,13 @@ pub enum SyncNote {
         /// The dataset at the target.
         target: String,
     },
+    /// The target is rolled back, because a snapshot that is sent has the name of one of its own.
+    RollsBack {
+        /// The dataset at the target.
+        target: String,
+        /// The snapshot to which it is rolled back, without its dataset.
+        to: String,
+    },
     /// A bookmark or hold was added at the source.
     Marked {
         /// The name of the bookmark, or the snapshot with the tag of the hold.
@@ -103,6 +110,7 @@ impl SyncNote {
             Self::Sends(_) => return None,
             Self::Sent { stream, bytes, .. } => format!("sent {stream}, {}", nice_bytes(*bytes)),
             Self::Discards { target } => format!("discards the interrupted receive of {target}"),
+            Self::RollsBack { target, to } => format!("rolls {target} back to @{to}"),
             Self::Marked { name } => format!("keeps {name}"),
             Self::Failed { .. } => return None,
         })

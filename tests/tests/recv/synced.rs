@@ -307,6 +307,13 @@ fn a_target_that_differs_is_rolled_back_only_on_request() {
     assert!(host.fails(SYNC, 1).contains("ETXTBSY"));
     host.does(&format!("{SYNC} -F"));
     host.assert_synced("a/fs", "b/fs");
+    // A snapshot of the same name, as two hosts make that snapshot by themselves.
+    host.lab.does("b", &["snapshot b/fs@fri"]);
+    host.day("a/fs", "fri");
+    assert!(host.fails(SYNC, 1).contains("@fri; -F rolls it back to @thu"));
+    assert!(host.fails(&format!("{SYNC} -F --dry-run"), 3).contains("@fri"));
+    assert!(host.does(&format!("{SYNC} -F")).contains("rolls b/fs back to @thu"));
+    host.assert_synced("a/fs", "b/fs");
     host.lab.does("b", &["create b/empty", "create b/alien", "snapshot b/alien@1"]);
     let to = |name: &str| format!("-d IMAGE:a sync a/fs --to IMAGE:b {name}");
     assert!(host.fails(&to("b/empty"), 1).contains("-F replaces it"));

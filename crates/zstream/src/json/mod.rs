@@ -47,6 +47,7 @@
 //! | `sends` | `source`, `target`, `from` (`@a`, `#a` or `null`), `to`, `snapshots`, `resumed`, `estimated_bytes` (or `null`), `dry_run` |
 //! | `sent` | those of `sends`, `bytes`, `seconds` |
 //! | `discards` | `target` |
+//! | `rolls_back` | `target`, `to` (a snapshot) |
 //! | `marked` | `name` of a bookmark, or of a snapshot with the tag of its hold |
 //! | `failed` | `source`, `target`, `errno`, `message` |
 //! | `done` | `up_to_date`, `behind`, `failed` (numbers of datasets), `snapshots`, `bytes`, `dry_run` |

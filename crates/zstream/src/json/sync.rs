@@ -30,6 +30,9 @@ pub fn sync(note: &SyncNote) -> Value {
             (value["bytes"], value["seconds"]) = (json!(bytes), json!(seconds));
             value
         }
+        SyncNote::RollsBack { target, to } => {
+            json!({ "event": "rolls_back", "target": target, "to": to })
+        }
         SyncNote::Discards { target } => json!({ "event": "discards", "target": target }),
         SyncNote::Marked { name } => json!({ "event": "marked", "name": name }),
         SyncNote::Failed { source, target, error } => json!({

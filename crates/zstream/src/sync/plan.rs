@@ -48,6 +48,9 @@ pub(crate) enum Plan {
     },
     /// Discards an interrupted receive; then the plan is made again.
     Discard,
+    /// Rolls the target back to this snapshot, because one that is sent has the name of a later one; then the plan is made
+    /// again.
+    RollBack(String),
     /// Sends streams, one after the other.
     Send(Vec<Step>),
 }
@@ -102,6 +105,13 @@ pub(crate) fn plan(
             common: common.clone(),
             later: later.clone(),
         });
+    }
+    if let Some((common, later)) = &base.diverged {
+        let is_taken =
+            |&at: &usize| later.iter().any(|name| name.strip_prefix('@') == Some(&source.snapshots[at].name));
+        if places.iter().any(is_taken) {
+            return Ok(Plan::RollBack(common.trim_start_matches('@').to_owned()));
+        }
     }
     Ok(Plan::Send(steps(source, &base, &places)))
 }

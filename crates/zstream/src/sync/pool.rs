@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use zstream_dmu::pool::WriteOptions;
 use zstream_dsl::dataset::{Dataset, Dir};
 use zstream_dsl::error::{Error as DatasetError, Result as DatasetResult};
+use zstream_dsl::write::Reach;
 use zstream_format::errno::Errno;
 use zstream_format::token::ResumeToken;
 use zstream_send::plan::StreamForm;
@@ -15,7 +16,7 @@ use super::side::{Content, Sending, Source, Target};
 use super::state::{Head, Point};
 use crate::control::{Cancel, Control};
 use crate::create::create_parents;
-use crate::datasets::{bookmark, destroy, hold, release};
+use crate::datasets::{bookmark, destroy, hold, release, roll_back};
 use crate::error::{Error, Result};
 use crate::place::pool::leave;
 use crate::place::{Keys, OpenPool, PoolPlace};
@@ -197,6 +198,12 @@ impl Target for PoolTarget<'_> {
     fn create(&self, name: &str) -> Result<()> {
         let below = format!("{name}/x");
         self.place.change(name, &self.command, |pool| create_parents(pool, &below, self.keys).map(drop))
+    }
+
+    fn roll_back(&self, snapshot: &str) -> Result<()> {
+        let mut pool = self.place.open_writable(Some(snapshot), WriteOptions::default(), None)?;
+        roll_back(&mut pool, snapshot, Reach { recursive: true, clones: false })?;
+        leave(pool, Some(&self.command))
     }
 
     fn discard(&self, name: &str) -> Result<()> {

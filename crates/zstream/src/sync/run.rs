@@ -201,6 +201,16 @@ impl Run<'_> {
                     self.target.discard(&pair.name)?;
                     target = self.again(&pair.name)?;
                 }
+                Plan::RollBack(to) => {
+                    let note = SyncNote::RollsBack { target: pair.name.clone(), to: to.clone() };
+                    control.event(Event::Sync(note));
+                    if self.request.dry_run {
+                        target = target.map(|head| rolled_back(head, &to));
+                        continue;
+                    }
+                    self.target.roll_back(&format!("{}@{to}", pair.name))?;
+                    target = self.again(&pair.name)?;
+                }
                 Plan::Resume { token, to } => {
                     self.stream(
                         pair,
@@ -319,6 +329,13 @@ impl Run<'_> {
         control.event(Event::Sync(SyncNote::Sent { stream, bytes, seconds }));
         Ok(())
     }
+}
+
+/// The target after a rollback to a snapshot.
+fn rolled_back(mut head: Head, to: &str) -> Head {
+    let kept = head.snapshots.iter().position(|point| point.name == to).map_or(0, |at| at + 1);
+    head.snapshots.truncate(kept);
+    head
 }
 
 /// The target after a receive was resumed.

@@ -246,6 +246,10 @@ impl Target for Zfs {
         self.at.run(&self.cancel, &["create", "-p", "-o", "canmount=off", name]).map(drop)
     }
 
+    fn roll_back(&self, snapshot: &str) -> Result<()> {
+        self.at.run(&self.cancel, &["rollback", "-r", snapshot]).map(drop)
+    }
+
     fn discard(&self, name: &str) -> Result<()> {
         self.at.run(&self.cancel, &["receive", "-A", name]).map(drop)
     }

@@ -93,6 +93,9 @@ pub(crate) trait Target: Sync {
     /// Creates a filesystem and those above it, unless they exist.
     fn create(&self, name: &str) -> Result<()>;
 
+    /// Rolls a dataset back to a snapshot, and destroys those after it.
+    fn roll_back(&self, snapshot: &str) -> Result<()>;
+
     /// Discards an interrupted receive.
     fn discard(&self, name: &str) -> Result<()>;
 }

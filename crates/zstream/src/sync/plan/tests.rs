@@ -26,6 +26,7 @@ fn shown(plan: Result<Plan, SyncFault>) -> String {
         }
         Ok(Plan::Resume { to, .. }) => format!("resume {}", to.name),
         Ok(Plan::Discard) => "discard".to_owned(),
+        Ok(Plan::RollBack(to)) => format!("roll back to {to}"),
         Ok(Plan::Send(steps)) => {
             let step = |step: &Step| {
                 let names: String = step.snapshots.iter().map(|point| point.name.as_str()).collect();
@@ -187,4 +188,19 @@ proptest! {
             Err(other) => prop_assert!(false, "{}", other),
         }
     }
+}
+
+#[test]
+fn a_name_that_is_taken_is_freed_first() {
+    let (source, mut target) = (head("s", "a b c"), head("t", "a"));
+    target.snapshots.push(Point { guid: 1000, ..point("b", 1000) });
+    let plan_of = |target: &Head, force| {
+        let rules = Rules { force, latest_only: false, is_wanted: &|_| true };
+        shown(plan(&source, Some(target), None, rules))
+    };
+    assert_eq!(plan_of(&target, true), "roll back to a");
+    assert!(plan_of(&target, false).contains("-F rolls it back to @a"));
+    // Another name needs no rollback of its own: the receive does it.
+    target.snapshots[1].name = "x".to_owned();
+    assert_eq!(plan_of(&target, true), "@a>bc");
 }
