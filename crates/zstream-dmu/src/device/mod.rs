@@ -105,8 +105,8 @@ pub trait Device: Send + Sync + fmt::Debug {
     /// Discards `len` bytes at `offset`, and frees their space. Their content is unspecified until they are written
     /// again.
     ///
-    /// If flushes are [atomic](DeviceHints::is_flush_atomic), a pool discards what a transaction group
-    /// frees before it writes the uberblock of that group. Older uberblocks then refer to discarded blocks.
+    /// If flushes are [atomic](DeviceHints::is_flush_atomic), a pool on one device discards what a transaction group frees
+    /// before it writes the uberblock of that group. Older uberblocks then refer to discarded blocks.
     ///
     /// # Errors
     /// Fails like [`write_at`](Self::write_at), and if the device does not support it according to its
@@ -258,7 +258,7 @@ mod tests {
         faulty.discard(1024, 512).unwrap();
         assert!(faulty.discard(1024, 512).is_err(), "the plan says so");
         // A device over another one that must not change does not discard.
-        let kept = DeviceHints { can_discard: false, ..bucket.hints() };
+        let kept = DeviceHints { can_discard: false, is_flush_atomic: false, ..bucket.hints() };
         let overlay = OverlayDevice::new(Arc::clone(&bucket));
         assert_eq!([overlay.hints(), Recorder::new().over(bucket).hints()], [kept; 2]);
         assert!(overlay.discard(0, 512).is_err());

@@ -108,7 +108,7 @@ impl Device for OverlayDevice {
 
     /// Returns the hints of the device below, which is never discarded.
     fn hints(&self) -> DeviceHints {
-        DeviceHints { can_discard: false, ..self.base.hints() }
+        DeviceHints { can_discard: false, is_flush_atomic: false, ..self.base.hints() }
     }
 }
 

@@ -125,6 +125,7 @@ impl Allocator {
     ) -> Result<Self> {
         let vdevs = reader.vdevs();
         let deflate = ratios_of(vdevs.tops(), is_deflated);
+        let discards = vdevs.is_flush_atomic();
         let mut counted = Vec::new();
         let mut tops: Vec<Option<Top>> = vdevs.tops().iter().map(|_| None).collect();
         for space in spaces {
@@ -133,7 +134,7 @@ impl Allocator {
             let (Some(vdev), Some(place)) = (vdev, place) else {
                 return Err(Error::no_vdev(space.vdev));
             };
-            *place = Some(Top::new(space, vdev, deflate[space.vdev as usize])?);
+            *place = Some(Top::new(space, vdev.config(), deflate[space.vdev as usize], discards)?);
             counted.push((space, vdev.config()));
         }
         let room = Capacity::of(counted, is_deflated);

@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::ids::ObjectId;
 use crate::object_set::ObjectSet;
 use crate::range_set::RangeSet;
-use crate::vdev::Vdev;
 use crate::vdev::arithmetic::deflated;
+use crate::vdev::config::VdevConfig;
 use crate::zio::AllocationClass;
 
 /// The bytes per data disk after which allocation moves to the next vdev (`metaslab_aliquot`).
@@ -41,10 +41,10 @@ pub(super) struct Top {
 }
 
 impl Top {
-    /// Returns the space of the empty vdev `vdev` with its deflate ratio.
-    pub(super) fn new(space: &VdevSpace, vdev: &Vdev, ratio: u64) -> Result<Self> {
+    /// Returns the space of an empty vdev. `config` is its part of the pool's config, and `ratio` its deflate ratio. What is
+    /// freed is collected for discards if `discards`.
+    pub(super) fn new(space: &VdevSpace, config: &VdevConfig, ratio: u64, discards: bool) -> Result<Self> {
         space.validate()?;
-        let config = vdev.config();
         let metaslab = |n| {
             let (start, size) = space.metaslab(n);
             Metaslab::new(start, size)
@@ -61,7 +61,7 @@ impl Top {
             capacity: space.capacity(),
             active: [None; DVAS_PER_BLOCK_POINTER],
             taken: 0,
-            discarded: vdev.can_discard().then(RangeSet::default),
+            discarded: discards.then(RangeSet::default),
         })
     }
 

@@ -87,12 +87,6 @@ impl PoolLabels {
         self.vdevs.flush()
     }
 
-    /// Returns `true` if one flush after all writes of a transaction group is enough: the only device of the pool has the
-    /// state of its last flush after a crash.
-    fn is_flush_atomic(&self) -> bool {
-        matches!(self.vdevs.written()[..], [(_, device)] if device.hints().is_flush_atomic)
-    }
-
     /// Initializes the labels of all members of a new pool, which are present, with this config, without an uberblock.
     ///
     /// # Errors
@@ -115,12 +109,12 @@ impl PoolLabels {
 
 impl Uberblocks for PoolLabels {
     fn flush_data(&self) -> Result<()> {
-        if self.is_flush_atomic() { Ok(()) } else { self.vdevs.flush() }
+        if self.vdevs.is_flush_atomic() { Ok(()) } else { self.vdevs.flush() }
     }
 
     fn write(&self, uberblock: &Uberblock) -> Result<()> {
         let Some(config) = self.config().take() else { return self.write_uberblocks(uberblock) };
-        if self.is_flush_atomic() {
+        if self.vdevs.is_flush_atomic() {
             self.write_lists(&config, &[0, 1, 2, 3])?;
             return self.write_uberblocks(uberblock);
         }

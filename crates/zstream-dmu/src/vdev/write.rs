@@ -60,19 +60,10 @@ impl Vdev {
         }
     }
 
-    /// Returns whether ranges of this vdev can be discarded as soon as they are freed, on at least one device.
-    pub(crate) fn can_discard(&self) -> bool {
-        match &self.kind {
-            Kind::Leaf(device) => device.as_ref().is_some_and(|device| discards_at_once(&**device)),
-            Kind::Mirror(children) => children.iter().any(Self::can_discard),
-            _ => false,
-        }
-    }
-
     /// Discards a range on all devices that support it.
     fn discard(&self, offset: u64, len: u64) -> Result<()> {
         match &self.kind {
-            Kind::Leaf(Some(device)) if discards_at_once(&**device) => {
+            Kind::Leaf(Some(device)) if device.hints().can_discard => {
                 let at = LEAF_DATA_START + offset;
                 let place = |error| Error::from(error).on_vdev(&self.name).at_offset(at);
                 device.discard(at, len).map_err(place)
@@ -103,11 +94,6 @@ impl Vdev {
             children => children.iter().flat_map(Vdev::leaves).collect(),
         }
     }
-}
-
-fn discards_at_once(device: &dyn Device) -> bool {
-    let hints = device.hints();
-    hints.can_discard && hints.is_flush_atomic
 }
 
 impl VdevTree {
@@ -163,6 +149,13 @@ impl VdevTree {
     pub(crate) fn written(&self) -> Vec<(&Vdev, &Arc<dyn Device>)> {
         let leaves = self.leaves().into_iter().filter(|leaf| leaf.is_writable());
         leaves.filter_map(|leaf| Some((leaf, leaf.device()?))).collect()
+    }
+
+    /// Returns `true` if one flush after all writes of a transaction group is enough, and what the group frees can be
+    /// discarded before: the only device of the pool has the state of its last flush after a crash. With several devices,
+    /// an uberblock of the last group may still be the newest while one of them is flushed already.
+    pub(crate) fn is_flush_atomic(&self) -> bool {
+        matches!(self.written()[..], [(_, device)] if device.hints().is_flush_atomic)
     }
 
     /// Flushes all members that are written. Returns after everything that was written is on stable storage.
